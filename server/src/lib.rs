@@ -1,1 +1,26 @@
+//! uhaha-server: loads a WebAssembly component, replicates its command log with Raft, serves it to Redis clients.
+//!
+//! A command goes down a straight line of folders and its reply comes back up it; each folder is one stage and
+//! calls only those below it:
+//!
+//! ```text
+//! node        builds everything, in order; serves; drains; stops
+//! redis       one session a client: bytes ↔ Command and Reply
+//! dispatch    finds the one place that can answer: the server itself, a read, a write
+//! raft        gathers commands into proposals, gets them committed; linearizable reads
+//! machine     applies committed proposals, in order, on its own thread
+//! guest       the WebAssembly component: engine, instance, limits, memory images
+//! storage     the log in redb, snapshot files
+//! command, reply, proposal, …     the vocabulary that all of them share
+//! ```
+//!
+//! openraft is the only jump: what `raft` proposes comes back as calls of `storage` (append) and `machine` (apply).
 
+pub mod command;
+pub mod fault;
+pub mod guest;
+pub mod proposal;
+pub mod replies;
+pub mod reply;
+pub mod resp3;
+pub mod type_config;

@@ -1,0 +1,47 @@
+//! `Fault`: this node cannot go on.
+
+use std::error::Error;
+use std::fmt;
+
+/// A local failure that another node need not share: disk, corruption, host memory, a broken invariant. Nobody
+/// handles it: it goes up, is logged once and stops the node. A client is never answered from it.
+#[derive(Debug)]
+pub struct Fault {
+    what: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl Fault {
+    pub fn new(what: impl Into<String>) -> Fault {
+        Fault { what: what.into(), source: None }
+    }
+
+    /// `what` says what was attempted, in lower case and without its cause.
+    pub fn because(what: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Fault {
+        Fault { what: what.into(), source: Some(source.into()) }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl Error for Fault {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}
+
+/// An error with all its causes on one line, for the places that print it.
+pub fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    line
+}

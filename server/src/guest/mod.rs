@@ -1,0 +1,3 @@
+//! The WebAssembly component.
+
+pub mod spec;
