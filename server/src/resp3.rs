@@ -268,7 +268,7 @@ mod tests {
             Token::Integer(i64::MIN),
             Token::Integer(i64::MAX),
             Token::Null,
-            Token::Set(4),
+            Token::Set(5),
             Token::Boolean(true),
             Token::Boolean(false),
             Token::Double(b"-1.5"),
