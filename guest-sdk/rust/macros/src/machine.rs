@@ -95,6 +95,10 @@ pub(crate) fn expand(options: TokenStream, block: TokenStream) -> Result<TokenSt
             }
         }
 
+        // Natively only tests call a machine; without them it would be dead code.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn() -> #ty = <#ty as ::uhaha_guest::Machine>::init;
+
         #[cfg(target_arch = "wasm32")]
         #[allow(unsafe_code, reason = "exports of a component")]
         const _: () = {
