@@ -303,6 +303,12 @@ impl Instance {
         Ok(true)
     }
 
+    /// From now on runs every command by itself, to compare the two ways.
+    #[cfg(test)]
+    pub(super) fn forget_batch(&mut self) {
+        self.exports.batch = None;
+    }
+
     fn globals_bytes(&self) -> usize {
         self.plan.globals * SLOT_BYTES
     }

@@ -146,3 +146,23 @@ fn compiled_code_is_kept_and_damage_is_noticed() {
     let (hash, code) = std::fs::read(file).map(|bytes| (bytes[..32].to_vec(), bytes[32..].to_vec())).unwrap();
     assert_eq!(hash, <sha2::Sha256 as sha2::Digest>::digest(&code).as_slice(), "the damaged file was replaced");
 }
+
+const TICKET: &[u8] = include_bytes!("../../../examples/prebuilt/ticket.wasm");
+
+#[test]
+fn a_batch_gives_the_replies_of_single_calls() {
+    let guest = load(TICKET, Limits::default()).unwrap();
+    assert_eq!(guest.optional(), Optional { batch: true, tick: true, portable: true });
+    let run = |single: bool| {
+        let mut instance = guest.instantiate().unwrap();
+        if single {
+            instance.forget_batch();
+        }
+        let (mut out, mut ends) = (Vec::new(), Vec::new());
+        let call = Call { command: 0, args: &[] };
+        instance.run(&[call; 100], &mut out, &mut ends).unwrap();
+        (out, ends)
+    };
+    assert_eq!(run(true), run(false));
+    assert!(run(true).0.ends_with(b":100\r\n"));
+}
