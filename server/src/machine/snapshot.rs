@@ -11,8 +11,9 @@ use super::checkpoint::Checkpoint;
 use crate::fault::Fault;
 use crate::guest::{Extent, Guest, Image, MemoryImage, Source};
 use crate::storage::snapshots::{self, SnapshotInfo, Snapshots};
-use crate::type_config::SnapshotMeta;
+use crate::type_config::{LogId, Membership, Node, NodeId, SnapshotMeta};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::sync::Arc;
 
 const VERSION: u32 = 1;
@@ -52,6 +53,12 @@ pub enum Error {
     Module { theirs: String, ours: String },
     #[error("the snapshot has an extent outside of its memories")]
     Extent,
+    #[error("the snapshot was taken before the first entry and holds nothing to restore")]
+    Empty,
+    #[error("the copy of the snapshot cannot be removed")]
+    Remove(#[source] std::io::Error),
+    #[error("the snapshot cannot be written anew")]
+    Write(#[from] Fault),
 }
 
 /// Writes a checkpoint as a new snapshot.
@@ -117,6 +124,24 @@ pub(super) fn read(snapshots: &Snapshots, guest: &Guest, id: &str) -> Result<(Sn
     let image = Arc::new(Image { globals: header.globals, memories });
     let checkpoint = Checkpoint { image, source: header.source, boot: header.boot, ticking: header.ticking };
     Ok((header.meta, checkpoint))
+}
+
+/// Takes over a snapshot from a file of another cluster as the first state of a new one with this membership, and
+/// returns the last entry that the state includes.
+pub fn adopt(
+    snapshots: &Snapshots,
+    guest: &Guest,
+    file: &Path,
+    membership: openraft::Membership<NodeId, Node>,
+) -> Result<LogId, Error> {
+    let imported = snapshots.import(file)?;
+    let (meta, checkpoint) = read(snapshots, guest, &imported.id)?;
+    let last_log_id = meta.last_log_id.ok_or(Error::Empty)?;
+    // The nodes it names belong to the other cluster.
+    std::fs::remove_file(snapshots.path(&imported.id)?).map_err(Error::Remove)?;
+    let last_membership = Membership::new(Some(last_log_id), membership);
+    write(snapshots, guest, &SnapshotMeta { last_log_id: Some(last_log_id), last_membership }, &checkpoint)?;
+    Ok(last_log_id)
 }
 
 fn header(chunk: Option<Vec<u8>>) -> Result<Header, Error> {
