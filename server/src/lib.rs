@@ -19,8 +19,11 @@
 pub mod command;
 pub mod fault;
 pub mod guest;
+pub mod machine;
 pub mod proposal;
+pub mod raft;
 pub mod replies;
 pub mod reply;
 pub mod resp3;
+pub mod storage;
 pub mod type_config;
