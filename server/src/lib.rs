@@ -21,6 +21,7 @@ pub mod fault;
 pub mod guest;
 pub mod machine;
 pub mod proposal;
+pub mod raft;
 pub mod replies;
 pub mod reply;
 pub mod resp3;
