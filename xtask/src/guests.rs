@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 /// The largest that may go into the repository.
-const MODULE_BYTES_MAX: usize = 100_000;
+const MODULE_BYTES_MAX: usize = 120_000;
 /// What the modules are built from, relative to the root; tests and readmes are not among it.
 const SOURCES: [&str; 6] = [
     "examples/Cargo.lock",
