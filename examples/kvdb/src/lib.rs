@@ -47,12 +47,10 @@ impl Database {
         key.iter().filter_map(|key| self.remove(key)).filter(Entry::is_live).count()
     }
 
-    /// Returns all keys that match a pattern, in order.
+    /// Returns all keys that match a pattern, in no order.
     fn keys(&self, pattern: &[u8]) -> Vec<&Bytes> {
         let live = self.entries.iter().filter(|(_, entry)| entry.is_live());
-        let mut keys: Vec<_> = live.map(|(key, _)| key).filter(|key| glob::matches(pattern, key)).collect();
-        keys.sort_unstable();
-        keys
+        live.map(|(key, _)| key).filter(|key| glob::matches(pattern, key)).collect()
     }
 
     /// Returns the number of keys.
@@ -65,12 +63,14 @@ impl Database {
     #[tick]
     fn expire(&mut self) -> bool {
         let now = Time::now();
-        while self.expiring.first().is_some_and(|(time, _)| *time <= now) {
-            if let Some((_, key)) = self.expiring.pop_first() {
-                self.entries.remove(&key);
+        while let Some((time, key)) = self.expiring.pop_first() {
+            if time > now {
+                self.expiring.insert((time, key));
+                return true;
             }
+            self.entries.remove(&key);
         }
-        !self.expiring.is_empty()
+        false
     }
 }
 

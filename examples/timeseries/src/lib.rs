@@ -50,23 +50,22 @@ impl Database {
     }
 
     /// Returns for how long points are kept, or sets it.
-    fn retain(&mut self, duration: Option<Span>) -> Result<Reply, Error> {
+    fn retain(&mut self, duration: Option<Span>) -> Result<Retention, Error> {
         match duration {
-            None => Ok(self.retain.to_string().into()),
+            None => Ok(Retention::Is(self.retain)),
             Some(retain) if retain.is_negative() => Err(Error::SYNTAX),
             Some(retain) => {
                 self.retain = retain;
-                Ok(Reply::ok())
+                Ok(Retention::Set)
             }
         }
     }
 
     /// Returns how much there is.
-    fn stats(&self) -> BTreeMap<&str, String> {
-        let points: usize = self.measurements.values().map(BTreeSet::len).sum();
-        BTreeMap::from([
+    fn stats(&self) -> Stats {
+        Stats([
             ("num_measurements", self.measurements.len().to_string()),
-            ("num_points", points.to_string()),
+            ("num_points", self.measurements.values().map(BTreeSet::len).sum::<usize>().to_string()),
             ("retain", self.retain.to_string()),
             ("total_dels", self.dropped.to_string()),
             ("total_sets", self.written.to_string()),
@@ -76,19 +75,15 @@ impl Database {
     #[tick]
     fn drop_old(&mut self) -> bool {
         let keep_from = self.retain.before(Time::now());
-        while self.oldest.first().is_some_and(|(time, _)| *time < keep_from) {
-            let Some((_, measurement)) = self.oldest.pop_first() else { break };
+        while let Some((_, measurement)) = pop_before(&mut self.oldest, keep_from) {
             let Some(points) = self.measurements.get_mut(&measurement) else { continue };
-            let kept = points.split_off(&(keep_from, String::new()));
-            self.dropped += points.len() as u64;
-            *points = kept;
-            match points.first() {
-                Some((time, _)) => {
-                    self.oldest.insert((*time, measurement));
-                }
-                None => {
-                    self.measurements.remove(&measurement);
-                }
+            while pop_before(points, keep_from).is_some() {
+                self.dropped += 1;
+            }
+            if let Some((time, _)) = points.first() {
+                self.oldest.insert((*time, measurement));
+            } else {
+                self.measurements.remove(&measurement);
             }
         }
         !self.oldest.is_empty()
@@ -105,6 +100,11 @@ impl Database {
             dropped: 0,
         }
     }
+}
+
+/// Takes the first if it is of before this time.
+fn pop_before(set: &mut BTreeSet<(Time, String)>, time: Time) -> Option<(Time, String)> {
+    if set.first()?.0 < time { set.pop_first() } else { None }
 }
 
 /// A reply of a query is words with spaces between, so a word has none.
@@ -149,6 +149,34 @@ impl FromArg<'_> for Limit {
         }
         // A guest cannot hold more points than its usize counts.
         Ok(Limit(usize::try_from(u64::from_arg(arg)?).unwrap_or(usize::MAX)))
+    }
+}
+
+/// The reply of `RETAIN`.
+enum Retention {
+    Is(Span),
+    Set,
+}
+
+impl ToReply for Retention {
+    fn write(&self, reply: &mut ReplyWriter) {
+        match self {
+            Retention::Is(span) => span.to_string().write(reply),
+            Retention::Set => OK.write(reply),
+        }
+    }
+}
+
+/// The reply of `STATS`.
+struct Stats([(&'static str, String); 5]);
+
+impl ToReply for Stats {
+    fn write(&self, reply: &mut ReplyWriter) {
+        reply.map(self.0.len());
+        for (name, value) in &self.0 {
+            name.write(reply);
+            value.write(reply);
+        }
     }
 }
 

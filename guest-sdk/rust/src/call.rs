@@ -33,8 +33,8 @@ pub(crate) fn handle_batch<M: Machine>(machine: &mut M, commands: &[u8]) -> Vec<
     reply.into_bytes()
 }
 
-/// Runs one command with its arguments in pieces and returns its reply in RESP3.
-pub(crate) fn handle<M: Machine>(machine: &mut M, command: u32, args: &[impl AsRef<[u8]>]) -> Vec<u8> {
+/// Runs one command with its arguments in pieces and returns its reply.
+pub(crate) fn handle<M: Machine>(machine: &mut M, command: u32, args: &[impl AsRef<[u8]>]) -> ReplyWriter {
     let mut bytes = Vec::new();
     for arg in args.iter().map(AsRef::as_ref) {
         let length = u32::try_from(arg.len()).expect("an argument in a 32-bit guest has a 32-bit length");
@@ -44,10 +44,7 @@ pub(crate) fn handle<M: Machine>(machine: &mut M, command: u32, args: &[impl AsR
     let count = u32::try_from(args.len()).expect("a list in a 32-bit guest has a 32-bit count");
     let mut reply = ReplyWriter::with_capacity(64);
     run(machine, command, count, &bytes, &mut reply);
-    let mut bytes = reply.into_bytes();
-    // Without the length, which says nothing here.
-    bytes.drain(..4);
-    bytes
+    reply
 }
 
 /// What is left of a batch.

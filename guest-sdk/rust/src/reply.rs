@@ -6,7 +6,7 @@ mod writer;
 
 #[cfg(any(target_arch = "wasm32", test))]
 pub(crate) use decode::Token;
-pub(crate) use decode::Tokens;
+use decode::Tokens;
 pub use types::{IntoReply, OK, Reply, Status, ToReply, Verbatim};
 pub use writer::ReplyWriter;
 

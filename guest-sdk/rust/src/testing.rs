@@ -2,7 +2,7 @@
 
 use crate::log::Level;
 use crate::reply::Reply;
-use crate::{Error, Kind, Machine, Tokens, call, state};
+use crate::{Error, Kind, Machine, call, state};
 
 pub(crate) mod host;
 
@@ -63,11 +63,11 @@ impl<M: Machine> Tester<M> {
             return Error::wrong_number_of_arguments(command).into();
         }
         let machine = &mut self.machine;
-        let resp3 = match spec.kind {
+        let reply = match spec.kind {
             Kind::Write => host::write(|| call::handle(machine, position as u32, args)),
             Kind::Read => host::read(|| call::handle(machine, position as u32, args)),
         };
-        Tokens::new(&resp3).value().expect("the reply is a complete value")
+        reply.tokens().value().expect("the reply is a complete value")
     }
 
     /// Runs commands by their positions in one batch, in the bytes of `batch.handle-batch`.

@@ -3,7 +3,10 @@ use super::Reply;
 
 /// The RESP3 of a [`ReplyWriter`](super::ReplyWriter), read back as tokens in pre-order.
 #[derive(Clone, Debug)]
-pub(crate) struct Tokens<'a>(&'a [u8]);
+pub(crate) struct Tokens<'a> {
+    resp3: &'a [u8],
+    doubles: &'a [f64],
+}
 
 /// One value, or the head of an aggregate.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,8 +26,8 @@ pub(crate) enum Token<'a> {
 }
 
 impl<'a> Tokens<'a> {
-    pub(crate) fn new(resp3: &'a [u8]) -> Self {
-        Tokens(resp3)
+    pub(super) fn new(resp3: &'a [u8], doubles: &'a [f64]) -> Self {
+        Tokens { resp3, doubles }
     }
 
     /// The next value as a tree; none at the end.
@@ -49,15 +52,15 @@ impl<'a> Tokens<'a> {
     }
 
     fn line(&mut self) -> Option<&'a str> {
-        let end = self.0.windows(2).position(|pair| pair == b"\r\n")?;
-        let (line, rest) = self.0.split_at(end);
-        self.0 = &rest[2..];
+        let end = self.resp3.windows(2).position(|pair| pair == b"\r\n")?;
+        let (line, rest) = self.resp3.split_at(end);
+        self.resp3 = &rest[2..];
         std::str::from_utf8(line).ok()
     }
 
     fn bytes(&mut self, length: &str) -> Option<&'a [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(length.parse().ok()?)?;
-        self.0 = rest.strip_prefix(b"\r\n")?;
+        let (bytes, rest) = self.resp3.split_at_checked(length.parse().ok()?)?;
+        self.resp3 = rest.strip_prefix(b"\r\n")?;
         Some(bytes)
     }
 }
@@ -66,14 +69,18 @@ impl<'a> Iterator for Tokens<'a> {
     type Item = Token<'a>;
 
     fn next(&mut self) -> Option<Token<'a>> {
-        let (prefix, rest) = self.0.split_first()?;
-        self.0 = rest;
+        let (prefix, rest) = self.resp3.split_first()?;
+        self.resp3 = rest;
         let line = self.line()?;
         Some(match prefix {
             b'_' => Token::Null,
             b'#' => Token::Boolean(line == "t"),
             b':' => Token::Integer(line.parse().ok()?),
-            b',' => Token::Double(line.parse().ok()?),
+            b',' => {
+                let (value, rest) = self.doubles.split_first()?;
+                self.doubles = rest;
+                Token::Double(*value)
+            }
             b'+' => Token::Simple(line),
             b'$' => Token::Bulk(self.bytes(line)?),
             b'=' => Token::Verbatim(std::str::from_utf8(self.bytes(line)?.strip_prefix(b"txt:")?).ok()?),

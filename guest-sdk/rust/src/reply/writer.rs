@@ -1,5 +1,7 @@
 use std::io::Write as _;
 
+use super::Tokens;
+
 /// Writes one reply as RESP3.
 ///
 /// There is one encoding in the SDK: the batch path hands these bytes to the server, and the path of one command
@@ -15,15 +17,23 @@ pub struct ReplyWriter {
     bytes: Vec<u8>,
     /// How many values are still to come.
     pending: u64,
+    /// The doubles of the reply as they were: read back from here they are exact, and guests that have none do
+    /// not carry the code that parses them.
+    doubles: Vec<f64>,
 }
 
 impl ReplyWriter {
     pub(crate) fn with_capacity(bytes: usize) -> Self {
-        ReplyWriter { bytes: Vec::with_capacity(bytes), pending: 0 }
+        ReplyWriter { bytes: Vec::with_capacity(bytes), pending: 0, doubles: Vec::new() }
     }
 
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
+    }
+
+    /// The tokens of the one reply that was written.
+    pub(crate) fn tokens(&self) -> Tokens<'_> {
+        Tokens::new(&self.bytes[4..], &self.doubles)
     }
 
     /// Puts bytes that belong to no reply.
@@ -35,6 +45,7 @@ impl ReplyWriter {
     #[inline]
     pub(crate) fn begin(&mut self) -> usize {
         self.pending = 1;
+        self.doubles.clear();
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 4]);
         start
@@ -76,6 +87,7 @@ impl ReplyWriter {
     /// A number; may be infinite or not a number.
     pub fn double(&mut self, value: f64) {
         self.value();
+        self.doubles.push(value);
         if value.is_nan() {
             self.raw(b",nan\r\n");
         } else {
@@ -117,7 +129,7 @@ impl ReplyWriter {
     pub fn big_number(&mut self, digits: &str) {
         let unsigned = digits.strip_prefix(['-', '+']).unwrap_or(digits);
         let valid = !unsigned.is_empty() && unsigned.bytes().all(|byte| byte.is_ascii_digit());
-        assert!(valid, "not a number: {digits:?}");
+        assert!(valid, "not a number: {digits}");
         self.value();
         self.line(b'(', digits);
     }
