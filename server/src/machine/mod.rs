@@ -50,6 +50,8 @@ pub struct Status {
     /// Commands and ticks that failed and left no trace, since this start.
     pub traps: u64,
     pub last_trap: Option<String>,
+    /// Ticks applied since this start.
+    pub ticks: u64,
     /// Whether ticks matter while no commands come.
     pub ticking: bool,
     /// Whether entries of before this start are being applied again.
