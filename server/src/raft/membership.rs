@@ -1,14 +1,14 @@
 //! Who is in the cluster. A node begins as a cluster of one; peers come with the transport between nodes.
 
 use super::{Cluster, Error, Options, Raft};
-use openraft::ChangeMembers;
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::metrics::WaitError;
+use openraft::{ChangeMembers, ReadPolicy};
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Long enough for a slow disk; an election among one needs two syncs.
 const LEAD_TIMEOUT: Duration = Duration::from_secs(30);
-const LEAD_RETRY: Duration = Duration::from_millis(2);
 
 /// Makes a pristine log the log of a cluster with this node alone.
 pub(super) async fn bootstrap(raft: &Raft, options: &Options) -> Result<(), Error> {
@@ -23,24 +23,20 @@ pub(super) async fn bootstrap(raft: &Raft, options: &Options) -> Result<(), Erro
 /// can lead, and waits until it has committed an entry of its own, hence everything before.
 pub(super) async fn lead_if_alone(cluster: &Cluster, options: &Options) -> Result<(), Error> {
     let raft = &cluster.shared.raft;
-    if !raft.voter_ids().eq([options.node_id]) {
+    let node_id = options.node_id;
+    // The core is asked, for the metrics may not know yet what `bootstrap` did.
+    let alone = move |state: &openraft::RaftState<_>| state.membership_state.effective().voter_ids().eq([node_id]);
+    if !raft.with_raft_state(alone).await? {
         return Ok(());
     }
-    if !raft.is_leader() {
-        raft.trigger().elect(false).await?;
+    raft.trigger().elect(false).await?;
+    let leads = |metrics: &openraft::RaftMetrics<_>| metrics.state.is_leader();
+    match raft.wait(Some(LEAD_TIMEOUT)).metrics(leads, "lead alone").await {
+        Ok(_) => {}
+        Err(WaitError::ShuttingDown) => return Err(Error::Stopped),
+        Err(WaitError::Timeout(..)) => return Err(Error::Lead),
     }
-    let begun = Instant::now();
-    loop {
-        match raft.ensure_linearizable(openraft::ReadPolicy::ReadIndex).await.map_err(Error::from) {
-            Ok(_) => break,
-            // Not yet.
-            Err(Error::NoLeader | Error::NotLeader { .. }) if begun.elapsed() < LEAD_TIMEOUT => {
-                tokio::time::sleep(LEAD_RETRY).await;
-            }
-            Err(Error::NoLeader | Error::NotLeader { .. }) => return Err(Error::Lead),
-            Err(error) => return Err(error),
-        }
-    }
+    raft.ensure_linearizable(ReadPolicy::ReadIndex).await?;
     rename(raft, options).await
 }
 

@@ -13,7 +13,7 @@ type Snapshot = openraft::alias::SnapshotOf<TypeConfig, ()>;
 struct Memory {
     applied: Option<LogId>,
     membership: Membership,
-    snapshot: Option<SnapshotMeta>,
+    snapshot: Arc<Mutex<Option<SnapshotMeta>>>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Memory {
@@ -21,6 +21,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Memory {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
+        *lock(&self.snapshot) = Some(meta.clone());
         Ok(Snapshot { meta, snapshot: () })
     }
 }
@@ -53,12 +54,12 @@ impl RaftStateMachine<TypeConfig> for Memory {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, (): ()) -> Result<(), io::Error> {
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
-        self.snapshot = Some(meta.clone());
+        *lock(&self.snapshot) = Some(meta.clone());
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
-        Ok(self.snapshot.clone().map(|meta| Snapshot { meta, snapshot: () }))
+        Ok(lock(&self.snapshot).clone().map(|meta| Snapshot { meta, snapshot: () }))
     }
 }
 
