@@ -70,6 +70,11 @@ impl Client {
         self.entry.ended.clone()
     }
 
+    /// Cancelled when the session must end at once, with replies waiting or not.
+    pub fn killed(&self) -> CancellationToken {
+        self.entry.killed.clone()
+    }
+
     /// Whether the client wants the reply at hand. To be asked once for each command.
     pub fn takes_reply(&mut self) -> bool {
         match self.replies {

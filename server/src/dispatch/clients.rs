@@ -27,7 +27,10 @@ pub(super) struct Entry {
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
+    /// The session takes nothing more from the client, but finishes what runs.
     pub(super) ended: CancellationToken,
+    /// Not even waiting replies are written any more.
+    pub(super) killed: CancellationToken,
     connected: Duration,
     /// Milliseconds after `Clients::begin`.
     last_active_ms: AtomicU64,
@@ -68,6 +71,7 @@ impl Clients {
             peer,
             local,
             ended: self.ended.child_token(),
+            killed: CancellationToken::new(),
             connected,
             last_active_ms: AtomicU64::new(connected.as_millis() as u64),
             last_row: AtomicU32::new(u32::MAX),
@@ -141,6 +145,11 @@ impl Clients {
 }
 
 impl Entry {
+    pub(super) fn kill(&self) {
+        self.killed.cancel();
+        self.ended.cancel();
+    }
+
     pub(super) fn note_row(&self, row: u32) {
         self.last_row.store(row, Ordering::Relaxed);
     }

@@ -55,6 +55,7 @@ struct Wire<S> {
     output: BytesMut,
     options: Options,
     ended: CancellationToken,
+    killed: CancellationToken,
 }
 
 /// Commands that go the same way, and refusals between them.
@@ -84,7 +85,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 return End::Refused;
             }
         };
-        let wire = Wire { stream, output: BytesMut::new(), options: options.clone(), ended: client.ended() };
+        let wire = Wire {
+            stream,
+            output: BytesMut::new(),
+            options: options.clone(),
+            ended: client.ended(),
+            killed: client.killed(),
+        };
         let mut session = Session { wire, decoder: Decoder::new(options), dispatcher, client };
         let end = session.run().await.unwrap_or_else(|end| end);
         // Says goodbye properly, so that the last replies arrive.
@@ -226,13 +233,17 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
     /// Writes all that waits. The client has the output timeout to take some of it, each time anew.
     async fn flush(&mut self) -> Result<(), End> {
         while !self.output.is_empty() {
-            let written = tokio::time::timeout(self.options.output_timeout, self.stream.write_buf(&mut self.output));
-            match written.await {
-                Err(_) => return Err(End::Stuck),
-                Ok(Ok(0)) => return Err(End::Gone),
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) if is_gone(&error) => return Err(End::Gone),
-                Ok(Err(error)) => return Err(End::Io(error)),
+            let written = tokio::select! {
+                biased;
+                written = self.stream.write_buf(&mut self.output) => written,
+                () = self.killed.cancelled() => return Err(End::Ended),
+                () = tokio::time::sleep(self.options.output_timeout) => return Err(End::Stuck),
+            };
+            match written {
+                Ok(0) => return Err(End::Gone),
+                Ok(_) => {}
+                Err(error) if is_gone(&error) => return Err(End::Gone),
+                Err(error) => return Err(End::Io(error)),
             }
         }
         if self.output.capacity() > KEPT_OUTPUT_BYTES_MAX {

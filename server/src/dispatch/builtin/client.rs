@@ -146,7 +146,7 @@ fn end(clients: &Clients, client: &mut Client, fits: impl Fn(&Entry) -> bool) ->
         if entry.id == client.id() {
             client.close();
         } else {
-            entry.ended.cancel();
+            entry.kill();
         }
         ended += 1;
     }
