@@ -17,11 +17,14 @@
 //! openraft is the only jump: what `raft` proposes comes back as calls of `storage` (append) and `machine` (apply).
 
 pub mod command;
+pub mod dispatch;
 pub mod fault;
 pub mod guest;
 pub mod machine;
+pub mod net;
 pub mod proposal;
 pub mod raft;
+pub mod redis;
 pub mod replies;
 pub mod reply;
 pub mod resp3;

@@ -48,7 +48,14 @@ pub struct Cluster {
     shared: Arc<Shared>,
 }
 
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cluster({})", self.shared.node)
+    }
+}
+
 struct Shared {
+    node: Node,
     raft: Raft,
     log: LogStorage,
     machine: Machine,
@@ -76,7 +83,7 @@ impl Cluster {
         tasks.spawn(compaction.clone().run());
         tasks.close();
 
-        let cluster = Cluster { shared: Arc::new(Shared { raft, log, machine, writes, reads, compaction, tasks }) };
+        let cluster = Cluster { shared: Arc::new(Shared { node: options.node.clone(), raft, log, machine, writes, reads, compaction, tasks }) };
         membership::lead_if_alone(&cluster, &options).await?;
         Ok(cluster)
     }
@@ -114,7 +121,7 @@ impl Cluster {
 
     pub fn status(&self) -> Status {
         let shared = &self.shared;
-        Status::new(&shared.raft.metrics().borrow_watched(), shared.log.status(), &shared.machine.status())
+        Status::new(&shared.node, &shared.raft.metrics().borrow_watched(), shared.log.status(), &shared.machine.status())
     }
 
     /// In the order of their ids.
