@@ -17,6 +17,7 @@ mod options;
 mod proposer;
 mod queue;
 mod reads;
+mod restore;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ mod ticker;
 
 pub use self::error::Error;
 pub use self::options::Options;
+pub use self::restore::begin_after;
 pub use self::status::{Member, Role, Status};
 
 use self::compaction::Compaction;
