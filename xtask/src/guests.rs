@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
 const TARGET: &str = "wasm32-unknown-unknown";
-/// The largest that may go into the repository.
+/// The largest that may go into the repository. Rust 1.85 writes a tenth more than the Rust of today.
 const MODULE_BYTES_MAX: usize = 120_000;
 /// What the modules are built from, relative to the root; tests and readmes are not among it.
 const SOURCES: [&str; 6] = [
