@@ -54,9 +54,7 @@ pub(super) fn from_raft(error: &raft::Error, redirect: Redirect) -> ErrorReply {
             Redirect::Moved => reply(ErrorCode::Moved, &format!("0 {}", leader.address)),
             Redirect::Try => reply(ErrorCode::Try, &leader.address),
         },
-        raft::Error::NoLeader => {
-            reply(ErrorCode::ClusterDown, "No leader is known, nothing was done")
-        }
+        raft::Error::NoLeader => reply(ErrorCode::ClusterDown, "No leader is known, nothing was done"),
         raft::Error::Unknown => {
             reply(ErrorCode::Unknown, "The command may or may not have been run, leadership was lost while it waited")
         }
@@ -65,12 +63,13 @@ pub(super) fn from_raft(error: &raft::Error, redirect: Redirect) -> ErrorReply {
         raft::Error::SnapshotInProgress => err("a snapshot is in progress"),
         raft::Error::NothingToSnapshot => err("nothing new to snapshot"),
         raft::Error::SnapshotFailed => err("the snapshot was not taken, the node's log says why"),
-        raft::Error::Entropy(_) => reply(ErrorCode::TryAgain, "The operating system gives no entropy, nothing was done"),
+        raft::Error::Entropy(_) => {
+            reply(ErrorCode::TryAgain, "The operating system gives no entropy, nothing was done")
+        }
         // These end the start of a node, before there is a client.
-        raft::Error::Options { .. }
-        | raft::Error::Bootstrap { .. }
-        | raft::Error::Start { .. }
-        | raft::Error::Lead => err(error.to_string()),
+        raft::Error::Options { .. } | raft::Error::Bootstrap { .. } | raft::Error::Start { .. } | raft::Error::Lead => {
+            err(error.to_string())
+        }
     }
 }
 

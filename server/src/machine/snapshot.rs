@@ -143,7 +143,8 @@ pub fn adopt(
     let last_log_id = meta.last_log_id.ok_or(Error::Empty)?;
     // The nodes it names belong to the other cluster.
     std::fs::remove_file(snapshots.path(&imported.id)?).map_err(Error::Remove)?;
-    let membership = openraft::Membership::new(vec![voters], nodes).map_err(|error| Error::Membership(Box::new(error)))?;
+    let membership =
+        openraft::Membership::new(vec![voters], nodes).map_err(|error| Error::Membership(Box::new(error)))?;
     let last_membership = Membership::new(Some(last_log_id), membership);
     write(snapshots, guest, &SnapshotMeta { last_log_id: Some(last_log_id), last_membership }, &checkpoint)?;
     Ok(last_log_id)

@@ -74,7 +74,8 @@ impl Node {
             committed: data.log.status().last,
             alarm: alarm.clone(),
         })?;
-        let cluster = Cluster::start(options::raft(&config, &data.identity, &address), data.log, machine.clone()).await?;
+        let cluster =
+            Cluster::start(options::raft(&config, &data.identity, &address), data.log, machine.clone()).await?;
 
         let shutdown = CancellationToken::new();
         let dispatcher = Dispatcher::new(
@@ -100,7 +101,8 @@ impl Node {
         for address in self.listener.addresses() {
             tracing::info!(%address, "listening");
         }
-        let accepting = tokio::spawn(self.listener.run(stop.clone(), sessions.clone(), serve(&self.config, self.dispatcher)));
+        let accepting =
+            tokio::spawn(self.listener.run(stop.clone(), sessions.clone(), serve(&self.config, self.dispatcher)));
         let fault = tokio::select! {
             () = stop.cancelled() => None,
             fault = self.alarm.raised() => Some(fault),

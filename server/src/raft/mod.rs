@@ -74,7 +74,7 @@ impl Cluster {
         let config = Arc::new(options.openraft()?);
         let network = network::Factory;
         let raft = Raft::new(options.node_id, config, network, log.clone(), machine.state_machine()).await?;
-        membership::bootstrap(&raft, &options).await?;
+        let is_new = membership::bootstrap(&raft, &options).await?;
 
         let writes = Queue::new(options.queue_commands_max, options.queue_bytes_max);
         let reads = Queue::new(options.queue_commands_max, options.queue_bytes_max);
@@ -85,8 +85,19 @@ impl Cluster {
         tasks.spawn(compaction.clone().run());
         tasks.close();
 
-        let cluster = Cluster { shared: Arc::new(Shared { node: options.node.clone(), raft, log, machine, writes, reads, compaction, tasks }) };
-        membership::lead_if_alone(&cluster, &options).await?;
+        let cluster = Cluster {
+            shared: Arc::new(Shared {
+                node: options.node.clone(),
+                raft,
+                log,
+                machine,
+                writes,
+                reads,
+                compaction,
+                tasks,
+            }),
+        };
+        membership::lead_if_alone(&cluster, &options, is_new).await?;
         Ok(cluster)
     }
 
@@ -123,7 +134,12 @@ impl Cluster {
 
     pub fn status(&self) -> Status {
         let shared = &self.shared;
-        Status::new(&shared.node, &shared.raft.metrics().borrow_watched(), shared.log.status(), &shared.machine.status())
+        Status::new(
+            &shared.node,
+            &shared.raft.metrics().borrow_watched(),
+            shared.log.status(),
+            &shared.machine.status(),
+        )
     }
 
     /// In the order of their ids.

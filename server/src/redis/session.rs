@@ -211,7 +211,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Some(error) => Reply::Error(error),
                 // One reply for each command is the dispatcher's promise; a client that missed one would read
                 // those of other commands as its own from there on.
-                None => replies.next().ok_or_else(|| End::Io(io::Error::other("a command was left without a reply")))?,
+                None => {
+                    replies.next().ok_or_else(|| End::Io(io::Error::other("a command was left without a reply")))?
+                }
             };
             self.emit(&reply).await?;
         }
