@@ -16,7 +16,9 @@
 //!
 //! openraft is the only jump: what `raft` proposes comes back as calls of `storage` (append) and `machine` (apply).
 
+pub mod cli;
 pub mod command;
+pub mod config;
 pub mod dispatch;
 pub mod fault;
 pub mod guest;
@@ -29,4 +31,5 @@ pub mod replies;
 pub mod reply;
 pub mod resp3;
 pub mod storage;
+pub mod telemetry;
 pub mod type_config;

@@ -50,13 +50,7 @@ pub(super) struct Profile {
 
 impl Clients {
     pub(super) fn new(most: usize, ended: CancellationToken) -> Clients {
-        Clients {
-            most,
-            ended,
-            begin: Instant::now(),
-            next_id: AtomicU64::new(1),
-            entries: Mutex::new(BTreeMap::new()),
-        }
+        Clients { most, ended, begin: Instant::now(), next_id: AtomicU64::new(1), entries: Mutex::new(BTreeMap::new()) }
     }
 
     /// Registers a client until it is dropped; `None` if there are too many.

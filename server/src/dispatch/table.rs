@@ -114,7 +114,9 @@ impl Row {
     fn from_builtin(builtin: &'static Builtin, family: Option<&Builtin>) -> Row {
         let own = builtin.name.to_ascii_lowercase();
         let subcommands = match builtin.run {
-            Run::Family(members) | Run::FamilyOr(members, _) => members.iter().map(|member| Row::from_builtin(member, Some(builtin))).collect(),
+            Run::Family(members) | Run::FamilyOr(members, _) => {
+                members.iter().map(|member| Row::from_builtin(member, Some(builtin))).collect()
+            }
             _ => Vec::new(),
         };
         Row {
@@ -171,7 +173,12 @@ impl Row {
             return Vec::new();
         }
         let last = if last < 0 { words.len() as i64 + last } else { last };
-        words.iter().enumerate().filter(|(at, _)| (first..=last).contains(&(*at as i64))).map(|(_, word)| word).collect()
+        words
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| (first..=last).contains(&(*at as i64)))
+            .map(|(_, word)| word)
+            .collect()
     }
 }
 

@@ -201,8 +201,7 @@ async fn raft_shows_the_node_its_members_and_snapshots() {
 async fn cluster_clients_see_one_shard() {
     let mut talk = plain();
     let id = "6b86b273ff34fce19d6b804eff5a3f5747ada4ea";
-    let slots =
-        format!("*1\r\n*3\r\n:0\r\n:16383\r\n*4\r\n$9\r\n127.0.0.1\r\n:11001\r\n$40\r\n{id}\r\n*0");
+    let slots = format!("*1\r\n*3\r\n:0\r\n:16383\r\n*4\r\n$9\r\n127.0.0.1\r\n:11001\r\n$40\r\n{id}\r\n*0");
     let nodes = format!("{id} 127.0.0.1:11001@11001 myself,master - 0 0 1 connected 0-16383\n");
     assert_eq!(talk.ask("CLUSTER NODES").await, Reply::Verbatim(nodes));
     let my_id = format!("$40\r\n{id}");
@@ -265,7 +264,8 @@ async fn clients_are_listed_named_and_killed() {
     assert!(list.contains("id=1 addr=127.0.0.1:50000 laddr=127.0.0.1:11001 fd=-1 name=me "), "{list}");
     assert!(list.contains(" cmd=client ") && list.contains(" lib-name=redis-py lib-ver=5.0\n"), "{list}");
     assert!(list.contains("\nid=2 addr=127.0.0.1:50001 "), "{list}");
-    talk.expect(&[("CLIENT KILL ID 1", ":0"), ("CLIENT KILL TYPE master", ":0"), ("CLIENT KILL MAXAGE 99", ":0")]).await;
+    talk.expect(&[("CLIENT KILL ID 1", ":0"), ("CLIENT KILL TYPE master", ":0"), ("CLIENT KILL MAXAGE 99", ":0")])
+        .await;
     assert!(!other.killed().is_cancelled() && !talk.client.is_closing());
     talk.expect(&[("CLIENT KILL ADDR 127.0.0.1:50001", ":1")]).await;
     assert!(other.killed().is_cancelled() && other.ended().is_cancelled());
@@ -287,12 +287,17 @@ async fn there_can_be_too_many_clients() {
 #[tokio::test]
 async fn config_get_answers_patterns_and_nothing_is_set() {
     let mut talk = plain();
-    talk.expect(&[
-        ("CONFIG GET save", "*2\r\n$4\r\nsave\r\n$0\r\n"),
-        ("CONFIG GET appendonly maxcl*", "*4\r\n$10\r\nappendonly\r\n$3\r\nyes\r\n$10\r\nmaxclients\r\n$5\r\n10000"),
-        ("CONFIG GET requirepass", "*0"),
-    ]
-    .map(|(line, expected)| (line, expected.trim_end())))
+    talk.expect(
+        &[
+            ("CONFIG GET save", "*2\r\n$4\r\nsave\r\n$0\r\n"),
+            (
+                "CONFIG GET appendonly maxcl*",
+                "*4\r\n$10\r\nappendonly\r\n$3\r\nyes\r\n$10\r\nmaxclients\r\n$5\r\n10000",
+            ),
+            ("CONFIG GET requirepass", "*0"),
+        ]
+        .map(|(line, expected)| (line, expected.trim_end())),
+    )
     .await;
     assert!(talk.text("CONFIG SET save x").await.starts_with("-ERR the configuration cannot be changed"));
 }
@@ -322,7 +327,10 @@ async fn every_family_has_help_and_every_builtin_answers_something() {
     let mut talk = plain();
     for family in ["CLIENT", "COMMAND", "CONFIG", "RAFT", "CLUSTER"] {
         let help = talk.text(&format!("{family} HELP")).await;
-        assert!(help.contains(&format!("+{family} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")), "{help}");
+        assert!(
+            help.contains(&format!("+{family} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")),
+            "{help}"
+        );
     }
     assert!(talk.text("RAFT HELP").await.contains("\r\n+INFO [pattern [pattern ...]]\r\n"));
     assert!(talk.text("CLIENT HELP").await.contains("\r\n+REPLY <ON | OFF | SKIP>\r\n"));

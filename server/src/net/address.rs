@@ -86,7 +86,9 @@ mod tests {
 
     #[test]
     fn refuses_what_has_no_clear_port_or_host() {
-        for text in ["", "localhost", "11001", "::1:11001", "a:b", "a:65536", "a:-1", "a:+1", "[::1:1", "a b:1", "http://a:1"] {
+        for text in
+            ["", "localhost", "11001", "::1:11001", "a:b", "a:65536", "a:-1", "a:+1", "[::1:1", "a b:1", "http://a:1"]
+        {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }

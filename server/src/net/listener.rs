@@ -214,7 +214,8 @@ async fn greet(
 ) -> Option<Connection> {
     // Both are improvements only: a client is served without them too.
     let _ = stream.set_nodelay(true);
-    let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(keepalive).with_interval(keepalive));
+    let _ =
+        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(keepalive).with_interval(keepalive));
     let local = stream.local_addr().ok()?;
     let deadline = async {
         match first_byte_timeout {

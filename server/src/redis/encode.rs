@@ -140,7 +140,10 @@ mod tests {
             ("=4\r\ntxt:\r\n", "$0\r\n\r\n"),
             ("+OK\r\n", "+OK\r\n"),
             ("-ERR no\r\n", "-ERR no\r\n"),
-            ("%2\r\n$1\r\na\r\n*1\r\n_\r\n$1\r\nb\r\n~1\r\n#t\r\n", "*4\r\n$1\r\na\r\n*1\r\n$-1\r\n$1\r\nb\r\n*1\r\n:1\r\n"),
+            (
+                "%2\r\n$1\r\na\r\n*1\r\n_\r\n$1\r\nb\r\n~1\r\n#t\r\n",
+                "*4\r\n$1\r\na\r\n*1\r\n$-1\r\n$1\r\nb\r\n*1\r\n:1\r\n",
+            ),
             ("*0\r\n", "*0\r\n"),
             ("%0\r\n", "*0\r\n"),
         ];

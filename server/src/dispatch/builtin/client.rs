@@ -61,7 +61,13 @@ const MEMBERS: &[Builtin] = &[
     ),
     member("KILL", -3, "Ends connections", &[Arg::text("ip:port | filter value").multiple()], kill),
     member("REPLY", 3, "Turns replies on or off, or leaves out one", &[Arg::one_of("action", REPLY_MODES)], reply),
-    member("NO-EVICT", 3, "Accepted for compatibility: no client is evicted", &[Arg::one_of("enabled", ON_OFF)], on_off),
+    member(
+        "NO-EVICT",
+        3,
+        "Accepted for compatibility: no client is evicted",
+        &[Arg::one_of("enabled", ON_OFF)],
+        on_off,
+    ),
     member("NO-TOUCH", 3, "Accepted for compatibility: nothing is touched", &[Arg::one_of("enabled", ON_OFF)], on_off),
     member("UNPAUSE", 2, "Accepted for compatibility: no client is paused", &[], |_| Ok(Reply::OK)),
     member("GETREDIR", 2, "Returns -1: there is no client side caching", &[], |_| Ok(Reply::Integer(-1))),
@@ -108,7 +114,13 @@ fn list(call: Call<'_>) -> Answer {
     let all = call.dispatcher.clients.all();
     let shown: Vec<Arc<Entry>> = match call.args {
         [] => all,
-        [option, client_type] if is(option, "TYPE") => if is_normal(client_type)? { all } else { Vec::new() },
+        [option, client_type] if is(option, "TYPE") => {
+            if is_normal(client_type)? {
+                all
+            } else {
+                Vec::new()
+            }
+        }
         [option, ids @ ..] if is(option, "ID") && !ids.is_empty() => {
             let ids: Option<Vec<u64>> = ids.iter().map(|id| integer(id).filter(|id| *id > 0)).collect();
             let ids = ids.ok_or_else(|| err("Invalid client ID"))?;

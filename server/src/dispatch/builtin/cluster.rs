@@ -65,9 +65,13 @@ const MEMBERS: &[Builtin] = &[
     member("KEYSLOT", 3, "Returns the slot of a key", &[Arg::text("key")], |call| {
         Ok(Reply::Integer(i64::from(slot(&call.args[0]))))
     }),
-    member("COUNTKEYSINSLOT", 3, "Returns 0: the server does not know the guest's keys", &[Arg::integer("slot")], |call| {
-        check_slot(&call.args[0]).map(|()| Reply::Integer(0))
-    }),
+    member(
+        "COUNTKEYSINSLOT",
+        3,
+        "Returns 0: the server does not know the guest's keys",
+        &[Arg::integer("slot")],
+        |call| check_slot(&call.args[0]).map(|()| Reply::Integer(0)),
+    ),
     member(
         "GETKEYSINSLOT",
         4,
@@ -187,9 +191,7 @@ fn slot(key: &[u8]) -> u16 {
 /// CRC16 as XMODEM has it: polynomial 0x1021, from 0.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, &byte| {
-        (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| {
-            if crc & 0x8000 != 0 { crc << 1 ^ 0x1021 } else { crc << 1 }
-        })
+        (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| if crc & 0x8000 != 0 { crc << 1 ^ 0x1021 } else { crc << 1 })
     })
 }
 

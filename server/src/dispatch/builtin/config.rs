@@ -1,6 +1,6 @@
 //! `CONFIG GET`: what redis-benchmark and client libraries ask. The configuration itself is changed by flags only.
 
-use super::{Answer, Arg, Builtin, Call, ADMIN, Run, help};
+use super::{ADMIN, Answer, Arg, Builtin, Call, Run, help};
 use crate::dispatch::error::err;
 use crate::dispatch::{Options, glob};
 use crate::reply::Reply;

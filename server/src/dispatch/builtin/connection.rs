@@ -102,10 +102,10 @@ fn reset(call: Call<'_>) -> Answer {
 
 fn auth(call: Call<'_>) -> Answer {
     match call.args {
-        [_] if call.dispatcher.options.password.is_none() => Err(err(
-            "AUTH <password> called without any password configured for the default user. \
-             Are you sure your configuration is correct?",
-        )),
+        [_] if call.dispatcher.options.password.is_none() => {
+            Err(err("AUTH <password> called without any password configured for the default user. \
+             Are you sure your configuration is correct?"))
+        }
         [password] => authenticate(call.dispatcher, call.client, b"default", password),
         [user, password] => authenticate(call.dispatcher, call.client, user, password),
         _ => Err(syntax()),

@@ -62,7 +62,8 @@ async fn a_pipeline_is_grouped_and_answered_in_order() {
 
 #[tokio::test]
 async fn a_stream_cut_anywhere_gets_the_same_replies() {
-    let stream = "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$2\r\nxy\r\nGET a\r\nHELLO 3\r\nINFOMAP\r\n*1\r\n$4\r\nQUIT\r\nPING\r\n";
+    let stream =
+        "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$2\r\nxy\r\nGET a\r\nHELLO 3\r\nINFOMAP\r\n*1\r\n$4\r\nQUIT\r\nPING\r\n";
     let mut first = None;
     for cut in 0..stream.len() {
         let fixture = plain();
