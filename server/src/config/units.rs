@@ -61,7 +61,7 @@ impl FromStr for ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exact = |(_, unit): &&(&str, u64)| self.0 > 0 && self.0 % unit == 0;
+        let exact = |(_, unit): &&(&str, u64)| self.0 > 0 && self.0.is_multiple_of(*unit);
         match UNITS.iter().find(exact) {
             Some((name, unit)) if *unit > 1 => write!(f, "{}{name}", self.0 / unit),
             _ => write!(f, "{}", self.0),
