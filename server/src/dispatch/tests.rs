@@ -219,6 +219,38 @@ async fn cluster_clients_see_one_shard() {
 }
 
 #[tokio::test]
+async fn a_follower_shows_who_leads_and_stands_in_when_nobody_does() {
+    let mut talk = plain();
+    talk.fixture.cluster.follow(true);
+    talk.expect(&[
+        ("ROLE", "*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:11002\r\n$9\r\nconnected\r\n:0"),
+        ("RAFT LEADER", "$15\r\n127.0.0.1:11002"),
+    ])
+    .await;
+    let one = "6b86b273ff34fce19d6b804eff5a3f5747ada4ea";
+    let two = "d4735e3a265e16eee03f59718b9b5d03019c07d8";
+    let nodes = |first: &str, second: &str| Reply::Verbatim(format!("{first}\n{second}\n"));
+    assert_eq!(
+        talk.ask("CLUSTER NODES").await,
+        nodes(
+            &format!("{two} 127.0.0.1:11002@11002 master - 0 0 1 connected 0-16383"),
+            &format!("{one} 127.0.0.1:11001@11001 myself,slave {two} 0 0 1 connected"),
+        )
+    );
+    talk.fixture.cluster.follow(false);
+    assert_eq!(
+        talk.ask("CLUSTER NODES").await,
+        nodes(
+            &format!("{one} 127.0.0.1:11001@11001 myself,master - 0 0 1 connected 0-16383"),
+            &format!("{two} 127.0.0.1:11002@11002 slave {one} 0 0 1 connected"),
+        )
+    );
+    talk.expect(&[("RAFT LEADER", "$0\r\n")].map(|(line, expected)| (line, expected.trim_end()))).await;
+    assert!(talk.text("CLUSTER INFO").await.contains("cluster_state:fail\r\n"));
+    assert!(talk.text("INFO replication").await.contains("role:slave\r\n"));
+}
+
+#[tokio::test]
 async fn command_describes_the_guests_commands_as_redis_describes_its_own() {
     let mut talk = plain();
     let get = "*10\r\n$3\r\nget\r\n:2\r\n*1\r\n+readonly\r\n:1\r\n:1\r\n:1\r\n*1\r\n+@read\r\n*0\r\n\

@@ -1,4 +1,4 @@
-//! Stand-in for the snapshot files while they are built elsewhere.
+//! Stand-in for the snapshot files while they are built elsewhere: their face and nothing behind it.
 
 use bytes::Bytes;
 use std::path::PathBuf;
@@ -23,24 +23,18 @@ pub struct Snapshots {}
 
 impl Snapshots {
     pub fn list(&self) -> Result<Vec<SnapshotInfo>, Error> {
-        Ok(vec![self.get("1-7")?])
+        Ok(Vec::new())
     }
 
-    pub fn get(&self, id: &str) -> Result<SnapshotInfo, Error> {
-        if id != "1-7" {
-            return Err(Error::NotFound);
-        }
-        Ok(SnapshotInfo { id: id.into(), term: 1, index: 7, created_ms: 1_700_000_000_000, bytes: 9 })
+    pub fn get(&self, _id: &str) -> Result<SnapshotInfo, Error> {
+        Err(Error::NotFound)
     }
 
-    pub fn path(&self, id: &str) -> Result<PathBuf, Error> {
-        self.get(id).map(|info| PathBuf::from("/data/snapshots").join(info.id))
+    pub fn path(&self, _id: &str) -> Result<PathBuf, Error> {
+        Err(Error::NotFound)
     }
 
-    pub fn read_range(&self, id: &str, offset: u64, limit: u64) -> Result<Bytes, Error> {
-        self.get(id)?;
-        let bytes = Bytes::from_static(b"snapshot!");
-        let start = (offset as usize).min(bytes.len());
-        Ok(bytes.slice(start..start.saturating_add(limit as usize).min(bytes.len())))
+    pub fn read_range(&self, _id: &str, _offset: u64, _limit: u64) -> Result<Bytes, Error> {
+        Err(Error::NotFound)
     }
 }
