@@ -276,3 +276,13 @@ impl FromStr for Addresses {
         text.split(',').map(|part| part.trim().parse()).collect::<Result<_, _>>().map(Addresses)
     }
 }
+
+/// As it is typed.
+impl std::fmt::Display for Module {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Module::Path(path) => write!(f, "{}", path.display()),
+            Module::Builtin(name) => write!(f, "builtin:{name}"),
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use tokio::sync::watch;
 
 /// A local failure that another node need not share: disk, corruption, host memory, a broken invariant. Nobody
 /// handles it: it goes up, is logged once and stops the node. A client is never answered from it.
@@ -44,4 +45,39 @@ pub fn chain(error: &dyn Error) -> String {
         next = cause.source();
     }
     line
+}
+
+/// Carries the first fault of a node from wherever it happened to whoever stops the node.
+#[derive(Clone, Debug)]
+pub struct Alarm(watch::Sender<Option<String>>);
+
+impl Default for Alarm {
+    fn default() -> Alarm {
+        Alarm(watch::Sender::new(None))
+    }
+}
+
+impl Alarm {
+    /// Logs the fault and has the node stopped.
+    pub fn raise(&self, fault: &Fault) {
+        let message = chain(fault);
+        tracing::error!(error = message, "this node cannot go on");
+        self.0.send_if_modified(|first| {
+            let is_first = first.is_none();
+            if is_first {
+                *first = Some(message);
+            }
+            is_first
+        });
+    }
+
+    /// Waits for the first fault.
+    pub async fn raised(&self) -> String {
+        let mut receiver = self.0.subscribe();
+        match receiver.wait_for(Option::is_some).await {
+            Ok(fault) => fault.clone().unwrap_or_default(),
+            // `self` holds the sender, so the channel cannot close meanwhile.
+            Err(_) => std::future::pending().await,
+        }
+    }
 }

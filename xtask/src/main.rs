@@ -1,1 +1,38 @@
-fn main() {}
+//! The project's own tasks: `cargo xtask <task>`. One file a task.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task talks to the terminal")]
+
+mod guests;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+Usage: cargo xtask <task>
+
+  guests           build the example guests into examples/prebuilt
+  guests --check   build them elsewhere and say whether the bytes are the same";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[&str]) -> Result<()> {
+    match args {
+        ["guests"] => guests::build(),
+        ["guests", "--check"] => guests::check(),
+        [] | ["help" | "-h" | "--help"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("no such task: {}\n\n{USAGE}", args.join(" ")),
+    }
+}

@@ -50,13 +50,11 @@ fn shown(bytes: &[u8], most: usize) -> String {
 pub(super) fn from_raft(error: &raft::Error, redirect: Redirect) -> ErrorReply {
     let reply = |code, message: &str| ErrorReply { code, message: message.to_owned() };
     match error {
-        raft::Error::NotLeader { leader: Some(leader) } => match redirect {
+        raft::Error::NotLeader { leader } => match redirect {
             Redirect::Moved => reply(ErrorCode::Moved, &format!("0 {}", leader.address)),
             Redirect::Try => reply(ErrorCode::Try, &leader.address),
         },
-        raft::Error::NotLeader { leader: None } | raft::Error::NoLeader => {
-            reply(ErrorCode::ClusterDown, "No leader is known, nothing was done")
-        }
+        raft::Error::NoLeader => reply(ErrorCode::ClusterDown, "No leader is known, nothing was done"),
         raft::Error::Unknown => {
             reply(ErrorCode::Unknown, "The command may or may not have been run, leadership was lost while it waited")
         }
@@ -64,6 +62,14 @@ pub(super) fn from_raft(error: &raft::Error, redirect: Redirect) -> ErrorReply {
         raft::Error::Stopped => reply(ErrorCode::ClusterDown, "The node is stopping, nothing was done"),
         raft::Error::SnapshotInProgress => err("a snapshot is in progress"),
         raft::Error::NothingToSnapshot => err("nothing new to snapshot"),
+        raft::Error::SnapshotFailed => err("the snapshot was not taken, the node's log says why"),
+        raft::Error::Entropy(_) => {
+            reply(ErrorCode::TryAgain, "The operating system gives no entropy, nothing was done")
+        }
+        // These end the start of a node, before there is a client.
+        raft::Error::Options { .. } | raft::Error::Bootstrap { .. } | raft::Error::Start { .. } | raft::Error::Lead => {
+            err(error.to_string())
+        }
     }
 }
 
@@ -79,13 +85,12 @@ mod tests {
 
     #[test]
     fn each_refusal_has_its_code() {
-        let leader = Some(Node { name: "2".into(), address: "10.0.0.2:11001".into() });
-        let line = |error, redirect| from_raft(&error, redirect).to_string();
+        let line = |error: &raft::Error, redirect| from_raft(error, redirect).to_string();
+        let leader = Node { name: "2".into(), address: "10.0.0.2:11001".into() };
         let not_leader = raft::Error::NotLeader { leader };
-        assert_eq!(line(not_leader.clone(), Redirect::Moved), "MOVED 0 10.0.0.2:11001");
-        assert_eq!(line(not_leader, Redirect::Try), "TRY 10.0.0.2:11001");
+        assert_eq!(line(&not_leader, Redirect::Moved), "MOVED 0 10.0.0.2:11001");
+        assert_eq!(line(&not_leader, Redirect::Try), "TRY 10.0.0.2:11001");
         let starts = [
-            (raft::Error::NotLeader { leader: None }, "CLUSTERDOWN "),
             (raft::Error::NoLeader, "CLUSTERDOWN "),
             (raft::Error::Unknown, "UNKNOWN "),
             (raft::Error::Busy, "BUSY "),
@@ -93,7 +98,7 @@ mod tests {
             (raft::Error::SnapshotInProgress, "ERR "),
         ];
         for (error, start) in starts {
-            assert!(line(error.clone(), Redirect::Moved).starts_with(start), "{error:?}");
+            assert!(line(&error, Redirect::Moved).starts_with(start), "{error:?}");
         }
     }
 

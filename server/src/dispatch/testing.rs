@@ -38,7 +38,7 @@ pub(crate) struct Fake {
 struct State {
     map: BTreeMap<Bytes, Bytes>,
     batches: Vec<String>,
-    fails: Option<raft::Error>,
+    fails: Option<fn() -> raft::Error>,
     has_no_leader: bool,
     follows: bool,
 }
@@ -49,7 +49,7 @@ impl Fake {
         self.lock().batches.clone()
     }
 
-    pub(crate) fn fail(&self, error: Option<raft::Error>) {
+    pub(crate) fn fail(&self, error: Option<fn() -> raft::Error>) {
         self.lock().fails = error;
     }
 
@@ -64,7 +64,7 @@ impl Fake {
         let mut state = self.lock();
         state.batches.push(format!("{kind}{}", commands.len()));
         if let Some(error) = &state.fails {
-            return Err(error.clone());
+            return Err(error());
         }
         Ok(commands.iter().map(|command| answer(&mut state.map, command)).collect())
     }
@@ -78,13 +78,26 @@ impl Fake {
     }
 
     pub(super) fn status(&self) -> raft::Status {
+        let members = self.members();
         raft::Status {
             node_id: 1,
             node: node(1),
-            state: if self.is_leader() { "leader" } else { "follower" },
+            role: if self.is_leader() { raft::Role::Leader } else { raft::Role::Follower },
             voter: true,
+            leader: members.iter().find(|member| member.leader).map(|member| member.node_id),
             term: 1,
-            ..raft::Status::default()
+            first_log_index: None,
+            last_log: None,
+            log_bytes: 0,
+            committed: None,
+            applied: None,
+            apply_pending: 0,
+            now: Fake::machine().now,
+            snapshot: None,
+            purged: None,
+            membership: None,
+            members,
+            last_quorum_contact: None,
         }
     }
 

@@ -127,10 +127,10 @@ async fn guest_commands_go_to_the_log_or_to_the_machine() {
 #[tokio::test]
 async fn what_the_cluster_refuses_is_answered_by_rule() {
     let mut talk = plain();
-    talk.fixture.cluster.fail(Some(raft::Error::Unknown));
+    talk.fixture.cluster.fail(Some(|| raft::Error::Unknown));
     assert!(talk.text("SET a 1").await.starts_with("-UNKNOWN "));
     assert!(talk.text("BARRIER").await.starts_with("-UNKNOWN "));
-    talk.fixture.cluster.fail(Some(raft::Error::SnapshotInProgress));
+    talk.fixture.cluster.fail(Some(|| raft::Error::SnapshotInProgress));
     assert_eq!(talk.text("RAFT SNAPSHOT NOW").await, "-ERR a snapshot is in progress\r\n");
     talk.fixture.cluster.fail(None);
     talk.expect(&[("BARRIER", "+OK")]).await;

@@ -135,7 +135,7 @@ fn slots(dispatcher: &Dispatcher) -> Reply {
 }
 
 fn shards(dispatcher: &Dispatcher) -> Reply {
-    let applied = dispatcher.backend.status().applied_index as i64;
+    let applied = dispatcher.backend.status().applied_index() as i64;
     let node = |member: Member| {
         let (host, port) = host_and_port(&member.node.address);
         Reply::fields([

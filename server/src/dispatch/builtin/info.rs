@@ -77,7 +77,7 @@ fn memory(dispatcher: &Dispatcher, lines: &mut Lines) {
     lines.put("used_memory", resident);
     lines.put("used_memory_rss", resident);
     lines.put("used_memory_peak", peak);
-    lines.put("used_memory_state", dispatcher.backend.machine().state_bytes);
+    lines.put("used_memory_state", dispatcher.backend.machine().memory_bytes);
     lines.put("maxmemory", 0);
     lines.put("maxmemory_policy", "noeviction");
 }
@@ -94,9 +94,9 @@ fn persistence(dispatcher: &Dispatcher, lines: &mut Lines) {
     lines.put("loading", 0);
     lines.put("aof_enabled", 1);
     lines.put("log_sync", if dispatcher.options.sync { "always" } else { "no" });
-    lines.put("last_log_index", status.last_log_index);
-    lines.put("last_snapshot_index", status.snapshot_index);
-    lines.put("rdb_changes_since_last_save", status.applied_index.saturating_sub(status.snapshot_index));
+    lines.put("last_log_index", status.last_log_index());
+    lines.put("last_snapshot_index", status.snapshot_index());
+    lines.put("rdb_changes_since_last_save", status.applied_index().saturating_sub(status.snapshot_index()));
 }
 
 fn stats(dispatcher: &Dispatcher, lines: &mut Lines) {
@@ -105,7 +105,7 @@ fn stats(dispatcher: &Dispatcher, lines: &mut Lines) {
 
 fn replication(dispatcher: &Dispatcher, lines: &mut Lines) {
     let members = dispatcher.backend.members();
-    let applied = dispatcher.backend.status().applied_index;
+    let applied = dispatcher.backend.status().applied_index();
     lines.put("role", role(dispatcher));
     if dispatcher.backend.is_leader() {
         lines.put("connected_slaves", members.iter().filter(|member| !member.leader).count());
@@ -140,7 +140,7 @@ fn machine(dispatcher: &Dispatcher, lines: &mut Lines) {
     lines.put("machine_commands", description.commands.len());
     lines.put("machine_now", status.now);
     lines.put("machine_boottime", status.boot);
-    lines.put("machine_applied_index", status.applied_index);
-    lines.put("machine_state_bytes", status.state_bytes);
+    lines.put("machine_applied_index", status.applied.map_or(0, |log_id| log_id.index));
+    lines.put("machine_memory_bytes", status.memory_bytes);
     lines.put("machine_traps", status.traps);
 }

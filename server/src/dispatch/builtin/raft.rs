@@ -98,27 +98,27 @@ pub(super) fn fields(dispatcher: &Dispatcher) -> Vec<(&'static str, String)> {
         .map(|member| format!("{}:{}", member.node, if member.voter { "voter" } else { "nonvoter" }))
         .collect();
     // Entries that are applied in the moment between the two counts must not make it negative.
-    let behind = status.last_log_index.saturating_sub(status.applied_index);
-    let loaded = match status.last_log_index {
+    let behind = status.last_log_index().saturating_sub(status.applied_index());
+    let loaded = match status.last_log_index() {
         0 => 100.0,
-        last => 100.0 * status.applied_index.min(last) as f64 / last as f64,
+        last => 100.0 * status.applied_index().min(last) as f64 / last as f64,
     };
     vec![
-        ("applied_index", status.applied_index.to_string()),
-        ("commit_index", status.commit_index.to_string()),
-        ("fsm_pending", status.pending.to_string()),
+        ("applied_index", status.applied_index().to_string()),
+        ("commit_index", status.commit_index().to_string()),
+        ("fsm_pending", status.apply_pending.to_string()),
         ("id", status.node.name.clone()),
-        ("last_log_index", status.last_log_index.to_string()),
-        ("last_log_term", status.last_log_term.to_string()),
-        ("last_snapshot_index", status.snapshot_index.to_string()),
-        ("last_snapshot_term", status.snapshot_term.to_string()),
+        ("last_log_index", status.last_log_index().to_string()),
+        ("last_log_term", status.last_log_term().to_string()),
+        ("last_snapshot_index", status.snapshot_index().to_string()),
+        ("last_snapshot_term", status.snapshot_term().to_string()),
         ("latest_configuration", configuration.join(",")),
         ("logs_behind", behind.to_string()),
         ("logs_loaded_percent", format!("{loaded:.1}")),
         ("node_id", status.node_id.to_string()),
         ("num_peers", members.iter().filter(|member| member.node_id != status.node_id).count().to_string()),
-        ("purged_index", status.purged_index.to_string()),
-        ("state", status.state.to_string()),
+        ("purged_index", status.purged_index().to_string()),
+        ("state", status.role.to_string()),
         ("term", status.term.to_string()),
         ("voter", status.voter.to_string()),
     ]

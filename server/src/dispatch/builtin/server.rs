@@ -132,7 +132,7 @@ fn shutdown(call: Call<'_>) -> Answer {
 
 fn role(call: Call<'_>) -> Answer {
     let status = call.dispatcher.backend.status();
-    let applied = Reply::Integer(status.applied_index as i64);
+    let applied = Reply::Integer(status.applied_index() as i64);
     if call.dispatcher.backend.is_leader() {
         return Ok(Reply::Array(vec![Reply::bulk("master"), applied, Reply::Array(vec![])]));
     }

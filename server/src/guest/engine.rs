@@ -1,0 +1,60 @@
+//! The engine: every setting that decides what a guest computes, each with its reason.
+
+use super::memory::{Creator, Memories};
+use sha2::{Digest, Sha256};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use wasmtime::{Config, Engine, OptLevel};
+
+/// Native stack of a guest. Large, so that the guest's own stack or its fuel gives out first.
+pub const STACK_BYTES: usize = 4 << 20;
+
+/// An engine with the memories that its instances are made of.
+#[derive(Clone)]
+pub(crate) struct GuestEngine {
+    pub(super) engine: Engine,
+    pub(super) memories: Arc<Memories>,
+}
+
+impl GuestEngine {
+    pub(crate) fn new() -> wasmtime::Result<GuestEngine> {
+        let memories = Arc::new(Memories::default());
+        let mut config = Config::new();
+        config
+            .wasm_component_model(true)
+            // NaN bits differ between processors unless every NaN that is made is the canonical one.
+            .cranelift_nan_canonicalization(true)
+            // Relaxed SIMD lets the processor choose; the deterministic forms are the same everywhere.
+            .wasm_relaxed_simd(false)
+            // Fuel is counted on wasm operators, so a limit strikes at the same one on every machine.
+            .consume_fuel(true)
+            .cranelift_opt_level(OptLevel::Speed)
+            // Component-model tasks cost 350 ns a call; a state machine has no use for them.
+            .concurrency_support(false)
+            // Memories of our own can be imaged and shared; they exclude wasmtime's copy-on-write initialisation.
+            .with_host_memory(Arc::new(Creator(Arc::clone(&memories))))
+            .memory_init_cow(false)
+            // An address never moves, so bounds checks are left to the guard pages.
+            .memory_may_move(false)
+            .max_wasm_stack(STACK_BYTES)
+            .async_stack_size(2 * STACK_BYTES)
+            .parallel_compilation(true);
+        Ok(GuestEngine { engine: Engine::new(&config)?, memories })
+    }
+
+    /// What compiled code depends on: engine version, settings, target and its processor features.
+    pub(super) fn compatibility(&self) -> String {
+        struct Sha(Sha256);
+        impl Hasher for Sha {
+            fn write(&mut self, bytes: &[u8]) {
+                self.0.update(bytes);
+            }
+            fn finish(&self) -> u64 {
+                0
+            }
+        }
+        let mut hasher = Sha(Sha256::new());
+        self.engine.precompile_compatibility_hash().hash(&mut hasher);
+        super::hex(&hasher.0.finalize())
+    }
+}

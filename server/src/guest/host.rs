@@ -1,0 +1,120 @@
+//! The imports `uhaha:machine/host`, `portable-io` and `stdio`, and the limits of an instance.
+
+use super::bindings::Level;
+use super::logs::Logs;
+use super::source::SharedSource;
+use super::{Limits, wasi};
+use wasmtime::component::{Linker, ResourceTable};
+use wasmtime::{ResourceLimiter, StoreContextMut};
+use wasmtime_wasi::WasiCtx;
+
+/// The most bytes that `random-bytes` and the chunks of `portable-io` may ask for.
+const CHUNK_BYTES_MAX: usize = 1 << 20;
+
+pub(super) const HOST: &str = "uhaha:machine/host@0.1.0";
+pub(super) const PORTABLE_IO: &str = "uhaha:machine/portable-io@0.1.0";
+/// Has types only; components name it as an import all the same.
+pub(super) const TYPES: &str = "uhaha:machine/types@0.1.0";
+pub(super) const STDIO: &str = "uhaha:machine/stdio@0.1.0";
+
+/// What belongs to one instance on the host's side.
+pub(super) struct HostState {
+    pub(super) source: SharedSource,
+    pub(super) logs: Logs,
+    pub(super) wasi: WasiCtx,
+    pub(super) resources: ResourceTable,
+    limits: Limits,
+    /// Set when the guest was refused memory, to tell a trap that follows from a bug.
+    pub(super) memory_refused: bool,
+}
+
+impl HostState {
+    pub(super) fn new(source: SharedSource, limits: Limits) -> HostState {
+        let logs = Logs::new(limits.log_lines_per_second);
+        HostState {
+            wasi: wasi::context(&source, &logs),
+            source,
+            logs,
+            resources: ResourceTable::new(),
+            limits,
+            memory_refused: false,
+        }
+    }
+}
+
+impl ResourceLimiter for HostState {
+    // Decided by sizes alone, so that every replica decides alike.
+    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let fits = desired <= self.limits.memory_bytes_max;
+        self.memory_refused |= !fits;
+        Ok(fits)
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        // The host is short of memory, which another replica need not be: the guest must not see it.
+        if self.memory_refused { Ok(()) } else { Err(error.context(HostShortage)) }
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= self.limits.table_elements_max)
+    }
+
+    fn instances(&self) -> usize {
+        INSTANCES_MAX
+    }
+
+    fn tables(&self) -> usize {
+        INSTANCES_MAX
+    }
+
+    fn memories(&self) -> usize {
+        INSTANCES_MAX
+    }
+}
+
+/// Core instances, tables and memories of one component; the largest toolchains need a dozen.
+const INSTANCES_MAX: usize = 64;
+
+/// Marks an error that is this node's own and not the guest's.
+#[derive(Debug, thiserror::Error)]
+#[error("the host cannot give the guest the memory that its limit allows")]
+pub(super) struct HostShortage;
+
+pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    linker.instance(TYPES)?;
+    let mut host = linker.instance(HOST)?;
+    host.func_wrap("now", |store: StoreContextMut<'_, HostState>, (): ()| {
+        Ok((store.data().source.lock().next_now(),))
+    })?;
+    host.func_wrap("random-u64", |store: StoreContextMut<'_, HostState>, (): ()| {
+        Ok((store.data().source.lock().next_u64(),))
+    })?;
+    host.func_wrap("random-bytes", |store: StoreContextMut<'_, HostState>, (length,): (u32,)| {
+        let length = length as usize;
+        if length > CHUNK_BYTES_MAX {
+            return Err(wasmtime::Error::msg(format!("random-bytes: {length} is over the limit of {CHUNK_BYTES_MAX}")));
+        }
+        let mut bytes = vec![0; length];
+        store.data().source.lock().fill(&mut bytes);
+        Ok((bytes,))
+    })?;
+    host.func_wrap("log", |store: StoreContextMut<'_, HostState>, (level, message): (Level, String)| {
+        store.data().logs.line(level, &message);
+        Ok(())
+    })?;
+
+    let mut stdio = linker.instance(STDIO)?;
+    stdio.func_wrap("write", |store: StoreContextMut<'_, HostState>, (stream, bytes): (u32, Vec<u8>)| {
+        store.data().logs.print(stream, &bytes);
+        Ok(())
+    })?;
+
+    let mut portable = linker.instance(PORTABLE_IO)?;
+    portable.func_wrap("write", |_: StoreContextMut<'_, HostState>, (_,): (Vec<u8>,)| -> wasmtime::Result<()> {
+        Err(wasmtime::Error::msg("portable-io.write is for portable.save only"))
+    })?;
+    portable.func_wrap("read", |_: StoreContextMut<'_, HostState>, (_,): (u32,)| -> wasmtime::Result<(Vec<u8>,)> {
+        Err(wasmtime::Error::msg("portable-io.read is for portable.load only"))
+    })?;
+    wasi::add_to_linker(linker)
+}

@@ -1,0 +1,408 @@
+//! One running copy of a guest: calls into it, and its state out of it and back.
+
+use super::bindings::{Description, Token};
+use super::host::{HostShortage, HostState};
+use super::image::{Image, MemoryImage};
+use super::instrument::{self, Plan, SLOT_BYTES};
+use super::memory::Memory;
+use super::source::{SharedSource, Source};
+use super::{Limits, tokens};
+use crate::fault::Fault;
+use crate::resp3::{self, Malformed};
+use bytes::Bytes;
+use std::sync::Arc;
+use wasmtime::component::{Func, InstancePre};
+use wasmtime::{Store, Trap};
+
+const WASM_PAGE_BYTES: usize = 1 << 16;
+/// Enough for whatever the host itself calls: getters, growth, `describe`.
+const FUEL_OF_HOST_CALLS: u64 = u64::MAX / 2;
+
+/// A command to run: its position in the description and the arguments after the name.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    pub command: u32,
+    pub args: &'a [Bytes],
+}
+
+/// Why a call into the guest left the instance unusable, and its effects to be undone.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The same on every replica.
+    #[error("{0}")]
+    Trap(String),
+    #[error("it used more than {0} units of fuel")]
+    Fuel(u64),
+    #[error("it needs more than {0} bytes of memory")]
+    Memory(usize),
+    #[error("its reply of {bytes} bytes is over the limit of {limit}")]
+    TooBig { bytes: usize, limit: usize },
+    /// This node's own trouble.
+    #[error("the host failed")]
+    Host(#[source] Fault),
+}
+
+/// The guest's functions, by what they are for.
+#[derive(Clone)]
+struct Exports {
+    describe: Func,
+    handle: Func,
+    batch: Option<Func>,
+    tick: Option<Func>,
+    save: Func,
+    load: Func,
+    grow: Vec<Func>,
+}
+
+/// One instance in a store of its own.
+pub struct Instance {
+    store: Store<HostState>,
+    exports: Exports,
+    limits: Limits,
+    plan: Arc<Plan>,
+    source: SharedSource,
+    /// The guest's memories, and the accessor's.
+    memories: Vec<Arc<Memory>>,
+    accessor: Arc<Memory>,
+    /// WASI hands out handles, which an image cannot hold.
+    uses_resources: bool,
+}
+
+/// What an instance is made of.
+pub(super) struct Parts<'a> {
+    pub(super) engine: &'a super::engine::GuestEngine,
+    pub(super) pre: &'a InstancePre<HostState>,
+    pub(super) plan: &'a Arc<Plan>,
+    pub(super) uses_resources: bool,
+}
+
+impl Instance {
+    /// Instantiates with the time and randomness of `source`.
+    pub(super) fn new(parts: &Parts<'_>, limits: Limits, source: Source) -> Result<Instance, Failure> {
+        let shared = SharedSource::default();
+        *shared.lock() = source;
+        let mut store = Store::new(&parts.engine.engine, HostState::new(shared.clone(), limits));
+        store.limiter(|state| state);
+        let broken = |error: wasmtime::Error| Failure::Host(Fault::because("preparing an instance failed", error));
+        store.set_fuel(limits.fuel_max).map_err(broken)?;
+        let made = parts.engine.memories.made_by(|| parts.pre.instantiate(&mut store));
+        let (instance, mut memories) = match made {
+            Ok(made) => made,
+            Err(error) => return Err(failure(error, &mut store, limits)),
+        };
+        let missing = |what: &str| Failure::Host(Fault::new(format!("the rewritten component lost its {what}")));
+        let accessor = memories.pop().filter(|_| memories.len() == parts.plan.memories.len());
+        let accessor = accessor.ok_or_else(|| missing("memories"))?;
+        let mut function = |interface: &str, name: &str| {
+            let (_, interface) = instance.get_export(&mut store, None, interface)?;
+            let (_, function) = instance.get_export(&mut store, Some(&interface), name)?;
+            instance.get_func(&mut store, function)
+        };
+        let exports = Exports {
+            describe: function(super::HANDLER, "describe").ok_or_else(|| missing("handler"))?,
+            handle: function(super::HANDLER, "handle").ok_or_else(|| missing("handler"))?,
+            batch: function(super::BATCH, "handle-batch"),
+            tick: function(super::TICKER, "tick"),
+            save: function(instrument::ACCESS, instrument::SAVE).ok_or_else(|| missing("accessor"))?,
+            load: function(instrument::ACCESS, instrument::LOAD).ok_or_else(|| missing("accessor"))?,
+            grow: (0..memories.len())
+                .map(|memory| function(instrument::ACCESS, &instrument::grow(memory)))
+                .collect::<Option<_>>()
+                .ok_or_else(|| missing("accessor"))?,
+        };
+        Ok(Instance {
+            store,
+            exports,
+            limits,
+            plan: Arc::clone(parts.plan),
+            source: shared,
+            memories,
+            accessor,
+            uses_resources: parts.uses_resources,
+        })
+    }
+
+    /// The first export whose type is not the contract's.
+    pub(super) fn mistyped(&self) -> Option<(&'static str, &'static str)> {
+        let (store, exports) = (&self.store, &self.exports);
+        if exports.describe.typed::<(), (Description,)>(store).is_err() {
+            return Some((super::HANDLER, "describe"));
+        }
+        if exports.handle.typed::<(u32, &[&[u8]]), (Result<Vec<Token>, String>,)>(store).is_err() {
+            return Some((super::HANDLER, "handle"));
+        }
+        if exports.batch.is_some_and(|batch| batch.typed::<(&[u8],), (Vec<u8>,)>(store).is_err()) {
+            return Some((super::BATCH, "handle-batch"));
+        }
+        if exports.tick.is_some_and(|tick| tick.typed::<(), (bool,)>(store).is_err()) {
+            return Some((super::TICKER, "tick"));
+        }
+        None
+    }
+
+    pub(super) fn describe(&mut self) -> Result<Description, Failure> {
+        let describe = self.exports.describe;
+        let typed = describe.typed::<(), (Description,)>(&self.store);
+        let result = typed.and_then(|describe| describe.call(&mut self.store, ()));
+        self.checked(result).map(|(description,)| description)
+    }
+
+    /// The clock and the generator as they stand.
+    pub fn source(&self) -> Source {
+        self.source.lock().clone()
+    }
+
+    pub fn with_source(&mut self, change: impl FnOnce(&mut Source)) {
+        change(&mut self.source.lock());
+    }
+
+    /// Whether the guest's log lines are dropped, as while entries are replayed.
+    pub fn set_silent(&mut self, silent: bool) {
+        self.store.data().logs.set_silent(silent);
+    }
+
+    /// Bytes of all the guest's memories.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memories.iter().map(|memory| memory.bytes() as u64).sum()
+    }
+
+    /// Runs the calls in order, appending one RESP3 value each to `out` and where it ends to `ends`.
+    ///
+    /// With the batch export the fuel of one command is the limit of the whole batch, so a batch that succeeds has
+    /// no command over its limit; after a failure the caller undoes the batch and runs its commands one at a time.
+    pub fn run(&mut self, calls: &[Call<'_>], out: &mut Vec<u8>, ends: &mut Vec<u32>) -> Result<(), Failure> {
+        match self.exports.batch {
+            Some(batch) if !self.uses_resources => self.run_batch(batch, calls, out, ends),
+            _ => calls.iter().try_for_each(|call| {
+                self.run_one(call, out)?;
+                ends.push(out.len() as u32);
+                Ok(())
+            }),
+        }
+    }
+
+    fn run_batch(
+        &mut self,
+        batch: Func,
+        calls: &[Call<'_>],
+        out: &mut Vec<u8>,
+        ends: &mut Vec<u32>,
+    ) -> Result<(), Failure> {
+        self.refuel(self.limits.fuel_max)?;
+        let request = flat_batch(calls);
+        let typed = batch.typed::<(&[u8],), (Vec<u8>,)>(&self.store);
+        let result = typed.and_then(|batch| batch.call(&mut self.store, (&request,)));
+        let (replies,) = self.checked(result)?;
+        self.split_batch(&replies, calls.len(), out, ends)
+    }
+
+    /// Takes the guest's `count, count × { length, value }` apart and checks every value.
+    fn split_batch(
+        &self,
+        replies: &[u8],
+        expected: usize,
+        out: &mut Vec<u8>,
+        ends: &mut Vec<u32>,
+    ) -> Result<(), Failure> {
+        let mut rest = replies;
+        let mut take = |length: usize| -> Option<&[u8]> {
+            let (taken, left) = rest.split_at_checked(length)?;
+            rest = left;
+            Some(taken)
+        };
+        let malformed = |why: &str| Failure::Trap(format!("handle-batch returned {why}"));
+        let number = |bytes: &[u8]| bytes.try_into().map(u32::from_le_bytes).unwrap_or_default() as usize;
+        let count = take(4).map(number);
+        if count != Some(expected) {
+            return Err(malformed("a wrong number of replies"));
+        }
+        for _ in 0..expected {
+            let length = take(4).map(number).ok_or_else(|| malformed("fewer replies than it says"))?;
+            self.fits(length)?;
+            let value = take(length).ok_or_else(|| malformed("a reply that is cut short"))?;
+            resp3::check(value).map_err(|error| malformed_reply(&error))?;
+            out.extend_from_slice(value);
+            ends.push(out.len() as u32);
+        }
+        if rest.is_empty() { Ok(()) } else { Err(malformed("bytes after its replies")) }
+    }
+
+    fn run_one(&mut self, call: &Call<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+        self.refuel(self.limits.fuel_max)?;
+        let args: Vec<&[u8]> = call.args.iter().map(|arg| &arg[..]).collect();
+        let handle = self.exports.handle;
+        let typed = handle.typed::<(u32, &[&[u8]]), (Result<Vec<Token>, String>,)>(&self.store);
+        let result = typed.and_then(|handle| handle.call(&mut self.store, (call.command, &args)));
+        let (reply,) = self.checked(result)?;
+        let start = out.len();
+        tokens::put_reply(out, &reply).map_err(|error| malformed_reply(&error))?;
+        self.fits(out.len() - start)
+    }
+
+    fn fits(&self, bytes: usize) -> Result<(), Failure> {
+        let limit = self.limits.reply_bytes_max;
+        if bytes <= limit { Ok(()) } else { Err(Failure::TooBig { bytes, limit }) }
+    }
+
+    /// Calls the guest's tick, if it has one; whether it wants to be called again while idle.
+    pub fn tick(&mut self) -> Result<bool, Failure> {
+        let Some(tick) = self.exports.tick else { return Ok(false) };
+        self.refuel(self.limits.fuel_max)?;
+        let typed = tick.typed::<(), (bool,)>(&self.store);
+        let result = typed.and_then(|tick| tick.call(&mut self.store, ()));
+        self.checked(result).map(|(active,)| active)
+    }
+
+    /// The state, as it can be put into another instance of the same guest.
+    pub fn capture(&mut self) -> Result<Image, Fault> {
+        self.host_call(self.exports.save)?;
+        let memories = self.memories.iter().map(|memory| MemoryImage::of(memory)).collect::<Result<_, _>>();
+        Ok(Image {
+            globals: self.accessor.content()[..self.globals_bytes()].to_vec(),
+            memories: memories.map_err(|error| Fault::because("reading the guest's memory failed", error))?,
+        })
+    }
+
+    /// Puts an image into this instance, which is fresh.
+    pub fn restore(&mut self, image: &Image) -> Result<(), Fault> {
+        let fits = image.globals.len() == self.globals_bytes()
+            && image.memories.len() == self.memories.len()
+            && image.memories.iter().all(MemoryImage::is_sound);
+        if !fits {
+            return Err(Fault::new("the state image does not fit the module"));
+        }
+        for (index, memory) in image.memories.iter().enumerate() {
+            self.grow_to(index, memory.bytes)?;
+            memory
+                .write_to(&self.memories[index])
+                .map_err(|error| Fault::because("writing the guest's memory failed", error))?;
+        }
+        self.accessor.write(0, &image.globals);
+        self.host_call(self.exports.load)
+    }
+
+    /// Makes this instance a private view of `writer` as it stands. False when it has grown past the writer and a
+    /// fresh one is needed.
+    pub fn view(&mut self, writer: &mut Instance) -> Result<bool, Fault> {
+        writer.host_call(writer.exports.save)?;
+        for index in 0..self.memories.len() {
+            let (own, others) = (self.memories[index].bytes(), writer.memories[index].bytes());
+            if own > others {
+                return Ok(false);
+            }
+            let is_view = own == others && self.memories[index].is_view();
+            self.grow_to(index, others as u64)?;
+            let memory = &self.memories[index];
+            let shown = if is_view { memory.refresh() } else { memory.become_view_of(&writer.memories[index]) };
+            shown.map_err(|error| Fault::because("mapping the machine's memory for reads failed", error))?;
+        }
+        self.accessor.write(0, &writer.accessor.content()[..writer.globals_bytes()]);
+        self.host_call(self.exports.load)?;
+        let source = writer.source.lock().for_reads();
+        *self.source.lock() = source;
+        Ok(true)
+    }
+
+    /// From now on runs every command by itself, to compare the two ways.
+    #[cfg(test)]
+    pub(super) fn forget_batch(&mut self) {
+        self.exports.batch = None;
+    }
+
+    fn globals_bytes(&self) -> usize {
+        self.plan.globals * SLOT_BYTES
+    }
+
+    fn grow_to(&mut self, index: usize, bytes: u64) -> Result<(), Fault> {
+        let missing = (bytes as usize).saturating_sub(self.memories[index].bytes()) / WASM_PAGE_BYTES;
+        if missing > 0 {
+            self.refuel_for_host()?;
+            let grow = self.exports.grow[index];
+            let grown = if self.plan.memories[index] {
+                grow.typed::<(i64,), (i64,)>(&self.store)
+                    .and_then(|grow| grow.call(&mut self.store, (missing as i64,)))
+                    .map(|(old,)| old >= 0)
+            } else {
+                grow.typed::<(i32,), (i32,)>(&self.store)
+                    .and_then(|grow| grow.call(&mut self.store, (missing as i32,)))
+                    .map(|(old,)| old >= 0)
+            };
+            if !grown.map_err(|error| Fault::because("growing the guest's memory failed", error))? {
+                return Err(Fault::new("the state needs more memory than the limit allows; raise --memory-max"));
+            }
+        }
+        if self.memories[index].bytes() as u64 == bytes {
+            Ok(())
+        } else {
+            Err(Fault::new("the state image has a memory of a size that the module cannot have"))
+        }
+    }
+
+    fn host_call(&mut self, function: Func) -> Result<(), Fault> {
+        self.refuel_for_host()?;
+        function
+            .typed::<(), ()>(&self.store)
+            .and_then(|function| function.call(&mut self.store, ()))
+            .map_err(|error| Fault::because("reaching the guest's globals failed", error))
+    }
+
+    fn refuel(&mut self, fuel: u64) -> Result<(), Failure> {
+        let set = self.store.set_fuel(fuel);
+        set.map_err(|error| Failure::Host(Fault::because("setting fuel failed", error)))
+    }
+
+    fn refuel_for_host(&mut self) -> Result<(), Fault> {
+        self.store.set_fuel(FUEL_OF_HOST_CALLS).map_err(|error| Fault::because("setting fuel failed", error))
+    }
+
+    /// Sorts an error of a call, and refuses handles left open, which no image could hold.
+    fn checked<T>(&mut self, result: wasmtime::Result<T>) -> Result<T, Failure> {
+        let value = result.map_err(|error| failure(error, &mut self.store, self.limits))?;
+        if self.uses_resources && !self.store.data().resources.is_empty() {
+            return Err(Failure::Trap(
+                "it left a WASI handle open (did it print?), which a state image cannot hold; build the guest for \
+                 wasm32-unknown-unknown, or as a core module, and use the host's log"
+                    .to_owned(),
+            ));
+        }
+        Ok(value)
+    }
+}
+
+fn failure(error: wasmtime::Error, store: &mut Store<HostState>, limits: Limits) -> Failure {
+    if error.downcast_ref::<HostShortage>().is_some() {
+        return Failure::Host(Fault::because("running the guest failed", error));
+    }
+    if store.data().memory_refused {
+        return Failure::Memory(limits.memory_bytes_max);
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => Failure::Fuel(limits.fuel_max),
+        Some(trap) => {
+            tracing::debug!(error = ?error, "the guest trapped");
+            Failure::Trap(trap.to_string())
+        }
+        None => Failure::Trap(error.root_cause().to_string()),
+    }
+}
+
+fn malformed_reply(error: &Malformed) -> Failure {
+    Failure::Trap(error.to_string())
+}
+
+/// The request of `handle-batch`.
+fn flat_batch(calls: &[Call<'_>]) -> Vec<u8> {
+    let bytes = calls.iter().flat_map(|call| call.args).map(|arg| arg.len() + 4).sum::<usize>();
+    let mut request = Vec::with_capacity(4 + calls.len() * 8 + bytes);
+    let number = |request: &mut Vec<u8>, value: usize| request.extend_from_slice(&(value as u32).to_le_bytes());
+    number(&mut request, calls.len());
+    for call in calls {
+        number(&mut request, call.command as usize);
+        number(&mut request, call.args.len());
+        for arg in call.args {
+            number(&mut request, arg.len());
+            request.extend_from_slice(arg);
+        }
+    }
+    request
+}

@@ -1,0 +1,184 @@
+//! From a module's bytes to a guest that can be instantiated, or a clear refusal.
+
+use super::cache::Cache;
+use super::encode;
+use super::engine::GuestEngine;
+use super::host::{self, HostState};
+use super::instance::{Failure, Instance, Parts};
+use super::instrument::{self, Plan};
+use super::source::Source;
+use super::spec::{self, Description};
+use super::{BATCH, HANDLER, HANDLER_EXPECTED, Limits, PORTABLE, TICKER, hex};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+use std::sync::Arc;
+use wasmtime::component::types::{ComponentInstance, ComponentItem};
+use wasmtime::component::{Component, InstancePre, Linker};
+
+/// Why a module is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the engine could not be set up")]
+    Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the module is neither WebAssembly nor its text format")]
+    NotWasm(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the core module could not be made a component")]
+    Encode(#[from] encode::Error),
+    #[error("the module is not valid")]
+    Invalid(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("its state cannot be captured")]
+    Instrument(#[from] instrument::Error),
+    #[error("the module could not be compiled")]
+    Compile(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the component exports no `{HANDLER}`; {HANDLER_EXPECTED}")]
+    NoHandler,
+    #[error("the export `{function}` of `{interface}` is missing or has another type; expected `{expected}`")]
+    WrongExport { interface: &'static str, function: &'static str, expected: &'static str },
+    #[error("the component imports `{0}`, which this server does not provide; it provides {PROVIDED}")]
+    UnknownImport(String),
+    #[error("the component's imports do not fit what this server provides ({PROVIDED})")]
+    Link(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the guest failed while it was started")]
+    Start(#[source] Failure),
+    #[error("`describe` failed")]
+    Describe(#[source] Failure),
+    #[error("what `describe` returned is refused")]
+    Description(#[from] spec::Error),
+}
+
+const PROVIDED: &str = "`uhaha:machine/host@0.1.0` and WASI 0.2 without files and network";
+
+/// The functions that an interface must have, with their types.
+const FUNCTIONS: [(&str, &str, &str); 6] = [
+    (HANDLER, "describe", "describe: func() -> description"),
+    (HANDLER, "handle", "handle: func(command: u32, args: list<list<u8>>) -> result<list<token>, string>"),
+    (BATCH, "handle-batch", "handle-batch: func(commands: list<u8>) -> list<u8>"),
+    (TICKER, "tick", "tick: func() -> bool"),
+    (PORTABLE, "save", "save: func() -> result<_, string>"),
+    (PORTABLE, "load", "load: func(state-version: u32) -> result<_, string>"),
+];
+
+/// A guest, ready to be instantiated any number of times.
+pub struct Guest {
+    engine: GuestEngine,
+    pre: InstancePre<HostState>,
+    plan: Arc<Plan>,
+    limits: Limits,
+    uses_resources: bool,
+    hash: String,
+    description: Arc<Description>,
+    optional: Optional,
+}
+
+/// Which optional interfaces a guest exports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Optional {
+    pub batch: bool,
+    pub tick: bool,
+    pub portable: bool,
+}
+
+impl Guest {
+    /// Loads a component or a core module, in the binary or the text format. `cache` keeps compiled code.
+    pub fn load(module: &[u8], limits: Limits, cache: &Path) -> Result<Guest, Error> {
+        let engine = GuestEngine::new().map_err(|error| Error::Engine(error.into()))?;
+        let module = wat::parse_bytes(module).map_err(|error| Error::NotWasm(error.into()))?;
+        let hash = hex(&Sha256::digest(&module));
+        let component = match wasmparser::Parser::is_component(&module) {
+            true => module.into_owned(),
+            false => encode::component(&module)?,
+        };
+        wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::default())
+            .validate_all(&component)
+            .map_err(|error| Error::Invalid(error.into()))?;
+        let (rewritten, plan) = instrument::instrument(&component)?;
+        let component =
+            Cache::new(&engine, cache).component(&rewritten).map_err(|error| Error::Compile(error.into()))?;
+        let optional = check_exports(&engine, &component)?;
+        let mut linker = Linker::new(&engine.engine);
+        host::add_to_linker(&mut linker).map_err(|error| Error::Engine(error.into()))?;
+        let uses_resources = check_imports(&engine, &component)?;
+        let pre = linker.instantiate_pre(&component).map_err(|error| Error::Link(error.into()))?;
+        let plan = Arc::new(plan);
+        let parts = Parts { engine: &engine, pre: &pre, plan: &plan, uses_resources };
+        let mut instance = Instance::new(&parts, limits, Source::default()).map_err(Error::Start)?;
+        if let Some((interface, function)) = instance.mistyped() {
+            return Err(wrong_export(interface, function));
+        }
+        let description = spec::Description::from(instance.describe().map_err(Error::Describe)?).checked()?;
+        drop(instance);
+        Ok(Guest { engine, pre, plan, limits, uses_resources, hash, description: Arc::new(description), optional })
+    }
+
+    /// A fresh instance, as every replica's first one.
+    pub fn instantiate(&self) -> Result<Instance, Failure> {
+        let (engine, pre, plan) = (&self.engine, &self.pre, &self.plan);
+        Instance::new(&Parts { engine, pre, plan, uses_resources: self.uses_resources }, self.limits, Source::default())
+    }
+
+    pub fn description(&self) -> &Arc<Description> {
+        &self.description
+    }
+
+    /// SHA-256 of the module as it was given, in hexadecimal.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub fn optional(&self) -> Optional {
+        self.optional
+    }
+
+    /// What compiled code and fuel depend on; two nodes that differ in it cannot be trusted to agree.
+    pub fn fingerprint(&self) -> String {
+        self.engine.compatibility()
+    }
+}
+
+fn wrong_export(interface: &'static str, function: &'static str) -> Error {
+    let known = FUNCTIONS.into_iter().find(|known| (known.0, known.1) == (interface, function));
+    Error::WrongExport { interface, function, expected: known.map_or("", |known| known.2) }
+}
+
+fn check_exports(engine: &GuestEngine, component: &Component) -> Result<Optional, Error> {
+    let exported = |name: &str| match component.component_type().get_export(&engine.engine, name).map(|item| item.ty) {
+        Some(ComponentItem::ComponentInstance(instance)) => Some(instance),
+        _ => None,
+    };
+    if exported(HANDLER).is_none() {
+        return Err(Error::NoHandler);
+    }
+    for (interface, function, expected) in FUNCTIONS {
+        let Some(instance) = exported(interface) else { continue };
+        if !has_function(engine, &instance, function) {
+            return Err(Error::WrongExport { interface, function, expected });
+        }
+    }
+    Ok(Optional {
+        batch: exported(BATCH).is_some(),
+        tick: exported(TICKER).is_some(),
+        portable: exported(PORTABLE).is_some(),
+    })
+}
+
+fn has_function(engine: &GuestEngine, instance: &ComponentInstance, function: &str) -> bool {
+    let item = instance.get_export(&engine.engine, function).map(|item| item.ty);
+    matches!(item, Some(ComponentItem::ComponentFunc(_)))
+}
+
+/// Refuses unknown imports by name; whether the guest can come to hold WASI handles.
+fn check_imports(engine: &GuestEngine, component: &Component) -> Result<bool, Error> {
+    let mut uses_resources = false;
+    for (name, _) in component.component_type().imports(&engine.engine) {
+        match name {
+            host::HOST | host::PORTABLE_IO | host::STDIO | host::TYPES => {}
+            wasi if wasi.starts_with("wasi:") => uses_resources = true,
+            other => return Err(Error::UnknownImport(other.to_owned())),
+        }
+    }
+    Ok(uses_resources)
+}

@@ -1,0 +1,89 @@
+//! What guests print: lines for the server's log, limited in rate and silent while old entries are replayed.
+
+use super::bindings::Level;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A guest that prints without a line end is cut after this many bytes.
+const LINE_BYTES_MAX: usize = 4096;
+
+/// Where one instance's lines go. Clones share the rate and the unfinished lines.
+#[derive(Clone)]
+pub(super) struct Logs(Arc<Mutex<State>>);
+
+struct State {
+    silent: bool,
+    lines_per_second: u32,
+    /// The guest cannot see this clock; it only bounds what reaches the log.
+    second: Instant,
+    lines: u32,
+    dropped: u64,
+    /// Unfinished lines of standard output and standard error.
+    unfinished: [Vec<u8>; 2],
+}
+
+impl Logs {
+    pub(super) fn new(lines_per_second: u32) -> Logs {
+        Logs(Arc::new(Mutex::new(State {
+            silent: false,
+            lines_per_second,
+            second: Instant::now(),
+            lines: 0,
+            dropped: 0,
+            unfinished: Default::default(),
+        })))
+    }
+
+    pub(super) fn set_silent(&self, silent: bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).silent = silent;
+    }
+
+    pub(super) fn line(&self, level: Level, message: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).line(level, message);
+    }
+
+    /// Takes what a guest writes to standard output (1) or standard error (2), line by line.
+    pub(super) fn print(&self, stream: u32, bytes: &[u8]) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.silent {
+            return;
+        }
+        let (slot, level) = if stream == 2 { (1, Level::Warn) } else { (0, Level::Info) };
+        let mut unfinished = std::mem::take(&mut state.unfinished[slot]);
+        for byte in bytes {
+            if *byte != b'\n' {
+                unfinished.push(*byte);
+            }
+            if *byte == b'\n' || unfinished.len() >= LINE_BYTES_MAX {
+                state.line(level, String::from_utf8_lossy(&unfinished).trim_end_matches('\r'));
+                unfinished.clear();
+            }
+        }
+        state.unfinished[slot] = unfinished;
+    }
+}
+
+impl State {
+    fn line(&mut self, level: Level, message: &str) {
+        if self.silent {
+            return;
+        }
+        if self.second.elapsed() >= Duration::from_secs(1) {
+            if self.dropped > 0 {
+                tracing::warn!(target: "guest", lines = self.dropped, "log lines of the guest were dropped");
+            }
+            (self.second, self.lines, self.dropped) = (Instant::now(), 0, 0);
+        }
+        if self.lines >= self.lines_per_second {
+            self.dropped += 1;
+            return;
+        }
+        self.lines += 1;
+        match level {
+            Level::Debug => tracing::debug!(target: "guest", "{message}"),
+            Level::Info => tracing::info!(target: "guest", "{message}"),
+            Level::Warn => tracing::warn!(target: "guest", "{message}"),
+            Level::Error => tracing::error!(target: "guest", "{message}"),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+use super::*;
+use crate::resp3;
+
+const HOSTILE: &[u8] = include_bytes!("../../../tests/guests/hostile.wat");
+
+fn load(module: &[u8], limits: Limits) -> Result<Guest, Error> {
+    let cache = tempfile::tempdir().unwrap();
+    Guest::load(module, limits, cache.path())
+}
+
+fn hostile() -> Guest {
+    let limits =
+        Limits { fuel_max: 1_000_000, memory_bytes_max: 1 << 20, reply_bytes_max: 1 << 10, ..Limits::default() };
+    load(HOSTILE, limits).unwrap()
+}
+
+fn position(guest: &Guest, name: &str) -> u32 {
+    guest.description().commands.iter().position(|command| command.name == name).unwrap() as u32
+}
+
+fn run(guest: &Guest, instance: &mut Instance, name: &str) -> Result<String, Failure> {
+    let (mut out, mut ends) = (Vec::new(), Vec::new());
+    instance.run(&[Call { command: position(guest, name), args: &[] }], &mut out, &mut ends)?;
+    assert_eq!(ends, [out.len() as u32]);
+    resp3::check(&out).unwrap();
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+#[test]
+fn a_core_module_without_a_type_becomes_a_guest() {
+    let guest = hostile();
+    assert_eq!(guest.description().name, "hostile");
+    assert_eq!(guest.optional(), Optional::default());
+    let mut instance = guest.instantiate().unwrap();
+    assert_eq!(run(&guest, &mut instance, "INCR").unwrap(), ":1\r\n");
+    assert_eq!(run(&guest, &mut instance, "GET").unwrap(), "*2\r\n:1\r\n:1\r\n");
+    assert_eq!(run(&guest, &mut instance, "FAIL").unwrap(), "-ERR no luck\r\n");
+}
+
+#[test]
+fn every_failure_has_its_own_kind() {
+    let guest = hostile();
+    let fail = |name| run(&guest, &mut guest.instantiate().unwrap(), name).unwrap_err();
+    assert!(matches!(fail("TRAP"), Failure::Trap(_)), "{}", fail("TRAP"));
+    assert!(matches!(fail("SPIN"), Failure::Fuel(1_000_000)), "{}", fail("SPIN"));
+    assert!(matches!(fail("BLOAT"), Failure::Memory(_)), "{}", fail("BLOAT"));
+    assert!(matches!(fail("HUGE"), Failure::TooBig { limit: 1024, .. }), "{}", fail("HUGE"));
+    assert!(matches!(fail("HALF"), Failure::Trap(_)), "{}", fail("HALF"));
+    assert!(matches!(fail("LIE"), Failure::Trap(_)), "{}", fail("LIE"));
+}
+
+#[test]
+fn an_image_carries_memory_globals_and_size() {
+    let guest = hostile();
+    let mut first = guest.instantiate().unwrap();
+    for name in ["INCR", "GROW", "INCR"] {
+        run(&guest, &mut first, name).unwrap();
+    }
+    let image = first.capture().unwrap();
+    let mut second = guest.instantiate().unwrap();
+    second.restore(&image).unwrap();
+    assert_eq!(second.capture().unwrap(), image);
+    for name in ["GET", "GROW", "INCR", "GET"] {
+        assert_eq!(run(&guest, &mut first, name).unwrap(), run(&guest, &mut second, name).unwrap());
+    }
+    assert_eq!(second.capture().unwrap(), first.capture().unwrap());
+}
+
+#[test]
+fn an_image_of_another_shape_is_refused() {
+    let guest = hostile();
+    let image = guest.instantiate().unwrap().capture().unwrap();
+    let mut without_globals = image.clone();
+    without_globals.globals.clear();
+    let mut too_large = image.clone();
+    too_large.memories[0].bytes = 64 << 20;
+    let mut outside = image.clone();
+    outside.memories[0].extents.push(Extent { offset: u64::MAX, bytes: vec![1; 4096] });
+    let mut odd = image;
+    odd.memories[0].bytes += 1;
+    for wrong in [without_globals, too_large, outside, odd, Image::default()] {
+        guest.instantiate().unwrap().restore(&wrong).unwrap_err();
+    }
+}
+
+#[test]
+fn a_view_follows_the_writer_and_cannot_touch_it() {
+    let guest = hostile();
+    let mut writer = guest.instantiate().unwrap();
+    let mut reader = guest.instantiate().unwrap();
+    run(&guest, &mut writer, "INCR").unwrap();
+    assert!(reader.view(&mut writer).unwrap());
+    assert_eq!(run(&guest, &mut reader, "DIRTY").unwrap(), ":2\r\n");
+    assert_eq!(run(&guest, &mut writer, "GET").unwrap(), "*2\r\n:1\r\n:1\r\n");
+    run(&guest, &mut writer, "GROW").unwrap();
+    run(&guest, &mut writer, "INCR").unwrap();
+    assert!(reader.view(&mut writer).unwrap());
+    assert_eq!(run(&guest, &mut reader, "GET").unwrap(), "*2\r\n:2\r\n:2\r\n");
+    run(&guest, &mut reader, "GROW").unwrap();
+    assert!(!reader.view(&mut writer).unwrap(), "a reader that has outgrown the writer is replaced");
+}
+
+#[test]
+fn time_and_randomness_come_from_the_source() {
+    let guest = hostile();
+    let mut instance = guest.instantiate().unwrap();
+    instance.with_source(|source| source.advance(1000));
+    assert_eq!(run(&guest, &mut instance, "NOW").unwrap(), ":1001\r\n");
+    assert_eq!(run(&guest, &mut instance, "NOW").unwrap(), ":1002\r\n");
+    instance.with_source(|source| source.reseed(5));
+    let first = run(&guest, &mut instance, "RANDOM").unwrap();
+    assert_ne!(first, run(&guest, &mut instance, "RANDOM").unwrap());
+    instance.with_source(|source| source.reseed(5));
+    assert_eq!(first, run(&guest, &mut instance, "RANDOM").unwrap());
+}
+
+#[test]
+fn refusals_say_what_is_expected() {
+    let refused = |module: &str| {
+        let error = load(module.as_bytes(), Limits::default()).err().expect("the module is refused");
+        crate::fault::chain(&error)
+    };
+    assert!(refused("(module)").contains("handle: func(command: u32"), "{}", refused("(module)"));
+    assert!(refused("(component)").contains("exports no `uhaha:machine/handler@0.1.0`"));
+    assert!(refused("(modul").contains("neither WebAssembly"));
+    let import = "(component (import \"acme:db/store\" (instance)))";
+    assert!(refused(import).contains("handler"), "{}", refused(import));
+    let wrong = "(component (core module $m (func (export \"f\"))) (core instance $i (instantiate $m))
+        (func $f (canon lift (core func $i \"f\")))
+        (instance $h (export \"describe\" (func $f)) (export \"handle\" (func $f)))
+        (export \"uhaha:machine/handler@0.1.0\" (instance $h)))";
+    assert!(refused(wrong).contains("expected `describe: func() -> description`"), "{}", refused(wrong));
+}
+
+#[test]
+fn compiled_code_is_kept_and_damage_is_noticed() {
+    let cache = tempfile::tempdir().unwrap();
+    let files = || std::fs::read_dir(cache.path()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    Guest::load(HOSTILE, Limits::default(), cache.path()).unwrap();
+    let [file] = &files()[..] else { panic!("one file is kept") };
+    let mut bad = std::fs::read(file).unwrap();
+    let middle = bad.len() / 2;
+    bad[middle] ^= 1;
+    std::fs::write(file, &bad).unwrap();
+    Guest::load(HOSTILE, Limits::default(), cache.path()).unwrap();
+    let (hash, code) = std::fs::read(file).map(|bytes| (bytes[..32].to_vec(), bytes[32..].to_vec())).unwrap();
+    assert_eq!(hash, <sha2::Sha256 as sha2::Digest>::digest(&code).as_slice(), "the damaged file was replaced");
+}
+
+const TICKET: &[u8] = include_bytes!("../../../examples/prebuilt/ticket.wasm");
+
+#[test]
+fn a_batch_gives_the_replies_of_single_calls() {
+    let guest = load(TICKET, Limits::default()).unwrap();
+    assert_eq!(guest.optional(), Optional { batch: true, tick: true, portable: true });
+    let run = |single: bool| {
+        let mut instance = guest.instantiate().unwrap();
+        if single {
+            instance.forget_batch();
+        }
+        let (mut out, mut ends) = (Vec::new(), Vec::new());
+        let call = Call { command: 0, args: &[] };
+        instance.run(&[call; 100], &mut out, &mut ends).unwrap();
+        (out, ends)
+    };
+    assert_eq!(run(true), run(false));
+    assert!(run(true).0.ends_with(b":100\r\n"));
+}

@@ -1,0 +1,83 @@
+//! openraft's view of the machine: a thin bridge that turns its calls into jobs of the apply thread.
+
+use super::worker::Job;
+use super::{Machine, snapshot};
+use crate::fault::Fault;
+use crate::storage::snapshots::SnapshotInfo;
+use crate::type_config::{LogId, Membership, SnapshotMeta, TypeConfig};
+use futures_util::{Stream, StreamExt};
+use openraft::OptionalSend;
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use std::io;
+use std::sync::Arc;
+
+/// Entries handed to the apply thread at a time; more would only hold back the first replies.
+const ENTRIES_MAX: usize = 256;
+
+type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotInfo>;
+
+/// The machine as openraft drives it.
+#[derive(Clone)]
+pub struct StateMachine {
+    pub(super) machine: Machine,
+}
+
+impl StateMachine {
+    async fn job<T>(&self, job: impl FnOnce(tokio::sync::oneshot::Sender<T>) -> Job) -> Result<T, io::Error> {
+        self.machine.job(job).await.map_err(io::Error::other)
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    /// A snapshot is a file of this node; openraft only carries its name.
+    type SnapshotData = SnapshotInfo;
+    type SnapshotBuilder = StateMachine;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, Membership), io::Error> {
+        self.job(|state| Job::AppliedState { state }).await
+    }
+
+    async fn apply<Entries>(&mut self, entries: Entries) -> Result<(), io::Error>
+    where
+        Entries: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut chunks = entries.ready_chunks(ENTRIES_MAX);
+        while let Some(chunk) = chunks.next().await {
+            let entries = chunk.into_iter().collect::<Result<Vec<_>, _>>()?;
+            self.job(|done| Job::Apply { entries, done }).await?;
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> StateMachine {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, _meta: &SnapshotMeta, snapshot: SnapshotInfo) -> Result<(), io::Error> {
+        self.job(|done| Job::Install { snapshot, done }).await
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        let snapshots = self.machine.snapshots.clone();
+        let newest = tokio::task::spawn_blocking(move || {
+            let Some(newest) = snapshots.list()?.into_iter().next() else { return Ok(None) };
+            let header = snapshot::read_header(&snapshots, &newest.id)?;
+            Ok::<_, snapshot::Error>(Some(Snapshot { meta: header.meta, snapshot: newest }))
+        });
+        newest.await.map_err(io::Error::other)?.map_err(io::Error::other)
+    }
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotInfo;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let (meta, checkpoint) = self.job(|state| Job::Checkpoint { state }).await?;
+        let (snapshots, guest) = (self.machine.snapshots.clone(), Arc::clone(&self.machine.guest));
+        let written = tokio::task::spawn_blocking(move || {
+            let info = snapshot::write(&snapshots, &guest, &meta, &checkpoint)?;
+            Ok::<_, Fault>(Snapshot { meta, snapshot: info })
+        });
+        written.await.map_err(io::Error::other)?.map_err(io::Error::other)
+    }
+}

@@ -1,0 +1,66 @@
+//! What a replica goes back to when a command fails: an earlier state and the proposals applied since.
+
+use super::replica::{Skipped, instantiate};
+use crate::fault::Fault;
+use crate::guest::{Guest, Image, Instance, Source};
+use crate::proposal::Proposal;
+use std::sync::Arc;
+
+/// The whole state at one log index. Cheap to clone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    pub image: Arc<Image>,
+    pub source: Source,
+    /// Time of the first entry ever applied.
+    pub boot: u64,
+    /// Whether the guest's last tick asked for more.
+    pub ticking: bool,
+}
+
+impl Checkpoint {
+    /// A fresh instance with this state.
+    pub(super) fn instance(&self, guest: &Guest) -> Result<Instance, Fault> {
+        let mut instance = instantiate(guest)?;
+        instance.restore(&self.image)?;
+        instance.with_source(|source| *source = self.source.clone());
+        Ok(instance)
+    }
+}
+
+/// Proposals applied since the last checkpoint, with the steps that were left out of each.
+#[derive(Default)]
+pub(super) struct Journal {
+    entries: Vec<Entry>,
+    commands: usize,
+    bytes: usize,
+}
+
+pub(super) struct Entry {
+    pub(super) proposal: Proposal,
+    pub(super) skipped: Skipped,
+}
+
+/// Repeating this many commands takes some milliseconds.
+const COMMANDS_MAX: usize = 65_536;
+const BYTES_MAX: usize = 64 << 20;
+/// A checkpoint costs about as much for a page as repeating this many commands, so a large state is copied seldom.
+const COMMANDS_PER_PAGE: usize = 16;
+
+impl Journal {
+    pub(super) fn push(&mut self, proposal: Proposal, commands: usize, skipped: Skipped) {
+        // A tick is a step too.
+        self.commands += commands + 1;
+        self.bytes += proposal.as_bytes().len();
+        self.entries.push(Entry { proposal, skipped });
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Whether it is time for a checkpoint, with a state of this size.
+    pub(super) fn is_long(&self, memory_bytes: u64) -> bool {
+        let pages = memory_bytes as usize / 4096;
+        self.commands > COMMANDS_MAX.max(pages * COMMANDS_PER_PAGE) || self.bytes > BYTES_MAX
+    }
+}

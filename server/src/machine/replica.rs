@@ -1,0 +1,410 @@
+//! `Replica`: one guest and what belongs to its state, moved forward by proposals.
+//!
+//! A trap ends a wasmtime store, so the replica keeps a *base*, an image of an earlier state, and a *journal* of the
+//! proposals applied since. When a proposal fails anywhere, the replica goes back to the base, applies the journal
+//! again and then runs the failed proposal's steps one at a time, leaving out those that fail: each failed command
+//! leaves no trace, and all of it happens alike on every replica and on every replay, because it depends on the log
+//! alone.
+
+use super::checkpoint::{Checkpoint, Journal};
+use crate::command::Command;
+use crate::fault::Fault;
+use crate::guest::{Call, Failure, Guest, Instance};
+use crate::proposal::{Header, Proposal};
+use crate::replies::Replies;
+use crate::reply::ErrorCode;
+use crate::resp3::{PutToken, Token};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// All replies of one proposal together; their ends are counted in 32 bits.
+const REPLIES_BYTES_MAX: usize = 1 << 30;
+
+/// Steps of a proposal that failed, with the replies they got. Step 0 is the tick, step n+1 is command n.
+pub(super) type Skipped = BTreeMap<usize, Vec<u8>>;
+
+/// A guest's state and what the machine keeps beside it.
+pub(super) struct Replica {
+    guest: Arc<Guest>,
+    /// Positions in the description by upper-case name.
+    commands: BTreeMap<Vec<u8>, u32>,
+    writer: Instance,
+    reader: Option<Instance>,
+    base: Checkpoint,
+    journal: Journal,
+    /// Time of the first entry ever applied; 0 before.
+    boot: u64,
+    /// Whether the guest's last tick asked for more.
+    ticking: bool,
+    ticks: u64,
+    traps: u64,
+    last_trap: Option<String>,
+}
+
+/// What a run of steps wrote: RESP3 values and where they end.
+#[derive(Default)]
+struct Output {
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+impl Output {
+    fn push(&mut self, reply: &[u8]) {
+        self.bytes.extend_from_slice(reply);
+        self.ends.push(self.bytes.len() as u32);
+    }
+
+    fn replies(self) -> Replies {
+        Replies::new(self.bytes.into(), self.ends)
+    }
+}
+
+impl Replica {
+    /// The state before the first entry.
+    pub(super) fn new(guest: Arc<Guest>) -> Result<Replica, Fault> {
+        let mut writer = instantiate(&guest)?;
+        let base = Checkpoint { image: Arc::new(writer.capture()?), source: writer.source(), boot: 0, ticking: true };
+        Ok(Replica::with(guest, writer, base))
+    }
+
+    /// The state that a checkpoint holds.
+    pub(super) fn restore(guest: Arc<Guest>, base: Checkpoint) -> Result<Replica, Fault> {
+        let writer = base.instance(&guest)?;
+        Ok(Replica::with(guest, writer, base))
+    }
+
+    fn with(guest: Arc<Guest>, writer: Instance, base: Checkpoint) -> Replica {
+        let specs = guest.description().commands.iter().enumerate();
+        let commands = specs.map(|(position, spec)| (spec.name.clone().into_bytes(), position as u32)).collect();
+        Replica {
+            commands,
+            writer,
+            reader: None,
+            boot: base.boot,
+            ticking: base.ticking,
+            base,
+            journal: Journal::default(),
+            guest,
+            ticks: 0,
+            traps: 0,
+            last_trap: None,
+        }
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.writer.source().now()
+    }
+
+    pub(super) fn boot(&self) -> u64 {
+        self.boot
+    }
+
+    /// Whether ticks matter while no commands come.
+    pub(super) fn ticking(&self) -> bool {
+        self.ticking && self.guest.optional().tick
+    }
+
+    /// Ticks applied since this start.
+    pub(super) fn ticks(&self) -> u64 {
+        self.ticks
+    }
+
+    pub(super) fn traps(&self) -> u64 {
+        self.traps
+    }
+
+    pub(super) fn last_trap(&self) -> Option<&str> {
+        self.last_trap.as_deref()
+    }
+
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.writer.memory_bytes()
+    }
+
+    pub(super) fn set_silent(&mut self, silent: bool) {
+        self.writer.set_silent(silent);
+    }
+
+    /// Applies the proposal of the entry at `index`.
+    pub(super) fn apply(&mut self, index: u64, proposal: &Proposal) -> Result<Replies, Fault> {
+        let undecodable = |error| Fault::because(format!("the entry at index {index} cannot be decoded"), error);
+        let (header, commands) = proposal.decode().map_err(undecodable)?;
+        let (output, skipped) = match self.run(&header, &commands) {
+            Ok(output) => (output, Skipped::new()),
+            Err(Failure::Host(fault)) => return Err(fault),
+            Err(_) => self.run_carefully(index, &header, &commands)?,
+        };
+        self.ticks += u64::from(header.seed.is_some());
+        self.journal.push(proposal.clone(), commands.len(), skipped);
+        if self.journal.is_long(self.writer.memory_bytes()) {
+            self.checkpoint()?;
+        }
+        Ok(output.replies())
+    }
+
+    /// Takes a new base: the state as it stands.
+    pub(super) fn checkpoint(&mut self) -> Result<Checkpoint, Fault> {
+        let image = Arc::new(self.writer.capture()?);
+        self.base = Checkpoint { image, source: self.writer.source(), boot: self.boot, ticking: self.ticking };
+        self.journal = Journal::default();
+        Ok(self.base.clone())
+    }
+
+    /// Runs all commands in one call of the guest, if it can take that.
+    fn run(&mut self, header: &Header, commands: &[Command]) -> Result<Output, Failure> {
+        self.begin(header);
+        if header.seed.is_some() {
+            self.ticking = self.writer.tick()?;
+        } else if !commands.is_empty() {
+            self.ticking = true;
+        }
+        let positions: Vec<Option<u32>> = commands.iter().map(|command| self.position(command)).collect();
+        let calls: Vec<Call<'_>> = positions
+            .iter()
+            .zip(commands)
+            .filter_map(|(position, command)| position.map(|position| Call { command: position, args: command.args() }))
+            .collect();
+        let mut output = Output::default();
+        if calls.is_empty() && commands.is_empty() {
+            return Ok(output);
+        }
+        self.writer.run(&calls, &mut output.bytes, &mut output.ends)?;
+        fits(&output)?;
+        if calls.len() < commands.len() {
+            output = with_unknown(&output, &positions, commands);
+        }
+        Ok(output)
+    }
+
+    /// Goes back to the state before the proposal and runs its steps one at a time, leaving out those that fail.
+    fn run_carefully(&mut self, index: u64, header: &Header, commands: &[Command]) -> Result<(Output, Skipped), Fault> {
+        self.rewind()?;
+        self.checkpoint()?;
+        let mut skipped = Skipped::new();
+        loop {
+            let (step, failure) = match self.run_steps(header, commands, &skipped) {
+                Ok(output) => return Ok((output, skipped)),
+                Err((_, Failure::Host(fault))) => return Err(fault),
+                Err(failed) => failed,
+            };
+            let reply = self.note_trap(index, step, commands, &failure);
+            skipped.insert(step, reply);
+            self.return_to_base()?;
+        }
+    }
+
+    fn run_steps(
+        &mut self,
+        header: &Header,
+        commands: &[Command],
+        skipped: &Skipped,
+    ) -> Result<Output, (usize, Failure)> {
+        self.begin(header);
+        let mut output = Output::default();
+        if header.seed.is_some() {
+            self.ticking = match skipped.contains_key(&0) {
+                true => false,
+                false => self.writer.tick().map_err(|failure| (0, failure))?,
+            };
+        } else {
+            self.ticking = true;
+        }
+        for (number, command) in commands.iter().enumerate() {
+            let step = number + 1;
+            match (skipped.get(&step), self.position(command)) {
+                (Some(reply), _) => output.push(reply),
+                (None, None) => output.push(&unknown(command)),
+                (None, Some(position)) => {
+                    let call = Call { command: position, args: command.args() };
+                    let ran = self.writer.run(&[call], &mut output.bytes, &mut output.ends);
+                    ran.and_then(|()| fits(&output)).map_err(|failure| (step, failure))?;
+                }
+            }
+        }
+        Ok(output)
+    }
+
+    fn begin(&mut self, header: &Header) {
+        if self.boot == 0 {
+            self.boot = header.stamp;
+        }
+        self.writer.with_source(|source| {
+            source.advance(header.stamp);
+            if let Some(seed) = header.seed {
+                source.reseed(seed);
+            }
+        });
+    }
+
+    /// Back to the state after the last proposal that was applied.
+    fn rewind(&mut self) -> Result<(), Fault> {
+        self.return_to_base()?;
+        let journal = std::mem::take(&mut self.journal);
+        self.writer.set_silent(true);
+        for entry in journal.entries() {
+            let (header, commands) =
+                entry.proposal.decode().map_err(|error| Fault::because("the journal cannot be decoded", error))?;
+            let again = if entry.skipped.is_empty() {
+                self.run(&header, &commands)
+            } else {
+                self.run_steps(&header, &commands, &entry.skipped).map_err(|(_, failure)| failure)
+            };
+            again.map_err(|failure| Fault::because("what succeeded before failed when it was repeated", failure))?;
+        }
+        self.writer.set_silent(false);
+        self.journal = journal;
+        Ok(())
+    }
+
+    fn return_to_base(&mut self) -> Result<(), Fault> {
+        self.writer = self.base.instance(&self.guest)?;
+        self.reader = None;
+        self.boot = self.base.boot;
+        self.ticking = self.base.ticking;
+        Ok(())
+    }
+
+    /// The error reply of a failed step, which is also logged and counted.
+    fn note_trap(&mut self, index: u64, step: usize, commands: &[Command], failure: &Failure) -> Vec<u8> {
+        let name = match step.checked_sub(1) {
+            Some(number) => commands[number].name().to_ascii_uppercase().escape_ascii().to_string(),
+            None => "TICK".to_owned(),
+        };
+        let message = format!("{} {name} at index {index}: {failure}", code(failure).as_str());
+        tracing::warn!(target: "guest", index, command = name, error = message, "a command left no trace");
+        self.traps += 1;
+        let mut reply = Vec::new();
+        reply.put_token(Token::Error(message.as_bytes()));
+        self.last_trap = Some(message);
+        reply
+    }
+
+    fn position(&self, command: &Command) -> Option<u32> {
+        match self.commands.get(command.name()) {
+            Some(position) => Some(*position),
+            None => self.commands.get(&command.name().to_ascii_uppercase()).copied(),
+        }
+    }
+
+    /// Runs reads on a private view of the state.
+    pub(super) fn read(&mut self, commands: &[Command]) -> Result<Replies, Fault> {
+        let positions: Vec<Option<u32>> = commands.iter().map(|command| self.position(command)).collect();
+        let calls: Vec<Call<'_>> = positions
+            .iter()
+            .zip(commands)
+            .filter_map(|(position, command)| position.map(|position| Call { command: position, args: command.args() }))
+            .collect();
+        let mut output = Output::default();
+        if !calls.is_empty() {
+            let ran = self.fresh_reader()?.run(&calls, &mut output.bytes, &mut output.ends);
+            match ran.and_then(|()| fits(&output)) {
+                Ok(()) => {}
+                Err(Failure::Host(fault)) => return Err(fault),
+                Err(_) => {
+                    self.reader = None;
+                    let known = commands.iter().zip(&positions).filter(|(_, position)| position.is_some());
+                    output = self.read_one_by_one(&calls, known.map(|(command, _)| command))?;
+                }
+            }
+        }
+        if calls.len() < commands.len() {
+            output = with_unknown(&output, &positions, commands);
+        }
+        Ok(output.replies())
+    }
+
+    fn read_one_by_one<'a>(
+        &mut self,
+        calls: &[Call<'_>],
+        commands: impl Iterator<Item = &'a Command>,
+    ) -> Result<Output, Fault> {
+        let mut output = Output::default();
+        for (call, command) in calls.iter().zip(commands) {
+            let mut one = Output::default();
+            match self.fresh_reader()?.run(&[*call], &mut one.bytes, &mut one.ends) {
+                Ok(()) if output.bytes.len() + one.bytes.len() <= REPLIES_BYTES_MAX => output.push(&one.bytes),
+                Ok(()) => output.push(&trapped_read(command, &too_big(output.bytes.len() + one.bytes.len()))),
+                Err(Failure::Host(fault)) => return Err(fault),
+                Err(failure) => {
+                    self.reader = None;
+                    output.push(&trapped_read(command, &failure));
+                }
+            }
+        }
+        Ok(output)
+    }
+
+    fn fresh_reader(&mut self) -> Result<&mut Instance, Fault> {
+        let mut reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => instantiate(&self.guest)?,
+        };
+        if !reader.view(&mut self.writer)? {
+            reader = instantiate(&self.guest)?;
+            reader.view(&mut self.writer)?;
+        }
+        Ok(self.reader.insert(reader))
+    }
+
+    /// The clock and the generator, for tests of determinism.
+    #[cfg(test)]
+    pub(super) fn source(&self) -> crate::guest::Source {
+        self.writer.source()
+    }
+}
+
+pub(super) fn instantiate(guest: &Guest) -> Result<Instance, Fault> {
+    guest.instantiate().map_err(|failure| Fault::because("a fresh instance of the guest failed to start", failure))
+}
+
+fn fits(output: &Output) -> Result<(), Failure> {
+    if output.bytes.len() <= REPLIES_BYTES_MAX { Ok(()) } else { Err(too_big(output.bytes.len())) }
+}
+
+fn too_big(bytes: usize) -> Failure {
+    Failure::TooBig { bytes, limit: REPLIES_BYTES_MAX }
+}
+
+fn code(failure: &Failure) -> ErrorCode {
+    match failure {
+        Failure::Fuel(_) => ErrorCode::Fuel,
+        Failure::Memory(_) => ErrorCode::Oom,
+        Failure::TooBig { .. } => ErrorCode::TooBig,
+        Failure::Trap(_) | Failure::Host(_) => ErrorCode::Trap,
+    }
+}
+
+fn trapped_read(command: &Command, failure: &Failure) -> Vec<u8> {
+    let name = command.name().to_ascii_uppercase().escape_ascii().to_string();
+    let message = format!("{} {name}: {failure}", code(failure).as_str());
+    tracing::warn!(target: "guest", command = name, error = message, "a read failed");
+    let mut reply = Vec::new();
+    reply.put_token(Token::Error(message.as_bytes()));
+    reply
+}
+
+/// The module does not know it, though the node that proposed it did.
+fn unknown(command: &Command) -> Vec<u8> {
+    let mut reply = Vec::new();
+    let message = format!("ERR unknown command '{}'", command.name().escape_ascii());
+    reply.put_token(Token::Error(message.as_bytes()));
+    reply
+}
+
+/// Puts error replies between those of the known commands.
+fn with_unknown(known: &Output, positions: &[Option<u32>], commands: &[Command]) -> Output {
+    let mut output = Output::default();
+    let mut starts = std::iter::once(0).chain(known.ends.iter().copied());
+    let mut ends = known.ends.iter().copied();
+    for (position, command) in positions.iter().zip(commands) {
+        match (position, starts.clone().next(), ends.clone().next()) {
+            (Some(_), Some(start), Some(end)) => {
+                output.push(&known.bytes[start as usize..end as usize]);
+                starts.next();
+                ends.next();
+            }
+            _ => output.push(&unknown(command)),
+        }
+    }
+    output
+}

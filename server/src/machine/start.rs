@@ -1,0 +1,105 @@
+//! Starting the machine: the newest snapshot that is whole, and the thread that goes on from there.
+
+use super::replica::Replica;
+use super::worker::{Replay, Worker};
+use super::{Machine, Shared, Status, snapshot};
+use crate::fault::{Alarm, Fault, chain};
+use crate::guest::{Guest, STACK_BYTES};
+use crate::storage::snapshots::Snapshots;
+use crate::type_config::{LogId, Membership};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc;
+
+/// Jobs waiting for the apply thread; each is a batch already.
+const JOBS_MAX: usize = 1024;
+/// Room for the host's own frames above the guest's stack.
+const HOST_STACK_BYTES: usize = 4 << 20;
+
+/// What the machine starts from.
+pub struct Options {
+    pub guest: Arc<Guest>,
+    pub snapshots: Snapshots,
+    /// The last entry that the log no longer has: a snapshot must reach at least this far.
+    pub purged: Option<LogId>,
+    /// The last entry known to be committed: up to here, applying is a replay.
+    pub committed: Option<LogId>,
+    pub alarm: Alarm,
+}
+
+/// Why the machine cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the snapshots cannot be listed")]
+    List(#[source] crate::storage::snapshots::Error),
+    #[error(
+        "the log begins after index {purged}, and no snapshot that reaches so far can be used{problems}; \
+         restore the data directory from a copy, or start a new one with --restore"
+    )]
+    NoSnapshot { purged: u64, problems: String },
+    #[error("the newest snapshot cannot be used")]
+    Module(#[source] snapshot::Error),
+    #[error("the machine's state could not be set up")]
+    State(#[from] Fault),
+    #[error("the apply thread could not be started")]
+    Thread(#[source] std::io::Error),
+}
+
+impl Machine {
+    pub fn start(options: Options) -> Result<Machine, StartError> {
+        let Options { guest, snapshots, purged, committed, alarm } = options;
+        let (replica, applied, membership) = newest_state(&guest, &snapshots, purged)?;
+        let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
+        let shared = Arc::new(Shared { status: Mutex::new(Status::default()), commands: AtomicU64::new(0), alarm });
+        let worker = Worker {
+            guest: Arc::clone(&guest),
+            snapshots: snapshots.clone(),
+            replica,
+            applied,
+            membership,
+            replay: Replay::new(index(applied), index(committed)),
+            shared: Arc::clone(&shared),
+        };
+        let (jobs, receiver) = mpsc::channel(JOBS_MAX);
+        std::thread::Builder::new()
+            .name("apply".to_owned())
+            .stack_size(STACK_BYTES + HOST_STACK_BYTES)
+            .spawn(move || worker.run(receiver))
+            .map_err(StartError::Thread)?;
+        Ok(Machine { jobs, guest, snapshots, shared })
+    }
+}
+
+/// The state of the newest snapshot that is whole and of this module, or the very first state.
+fn newest_state(
+    guest: &Arc<Guest>,
+    snapshots: &Snapshots,
+    purged: Option<LogId>,
+) -> Result<(Replica, Option<LogId>, Membership), StartError> {
+    let purged = purged.map_or(0, |id| id.index);
+    let mut problems = String::new();
+    for info in snapshots.list().map_err(StartError::List)? {
+        if info.index < purged {
+            break;
+        }
+        let started = std::time::Instant::now();
+        match snapshot::read(snapshots, guest, &info.id) {
+            Ok((meta, checkpoint)) => {
+                let replica = Replica::restore(Arc::clone(guest), checkpoint)?;
+                tracing::info!(snapshot = info.id, bytes = info.bytes, elapsed = ?started.elapsed(), "loaded a snapshot");
+                return Ok((replica, meta.last_log_id, meta.last_membership));
+            }
+            // Every snapshot and the whole log are of the other module too: an older one would not help.
+            Err(error @ snapshot::Error::Module { .. }) => return Err(StartError::Module(error)),
+            Err(error) => {
+                let error = chain(&error);
+                tracing::warn!(snapshot = info.id, error, "a snapshot is damaged; trying an older one");
+                problems.push_str(&format!("; {}: {error}", info.id));
+            }
+        }
+    }
+    if purged > 0 {
+        return Err(StartError::NoSnapshot { purged, problems });
+    }
+    Ok((Replica::new(Arc::clone(guest))?, None, Membership::default()))
+}

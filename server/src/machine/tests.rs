@@ -1,0 +1,131 @@
+use super::checkpoint::Checkpoint;
+use super::replica::Replica;
+use crate::command::Command;
+use crate::guest::{Guest, Limits};
+use crate::proposal::Proposal;
+use bytes::Bytes;
+use std::sync::Arc;
+
+const HOSTILE: &[u8] = include_bytes!("../../../tests/guests/hostile.wat");
+
+fn guest() -> Arc<Guest> {
+    let cache = tempfile::tempdir().unwrap();
+    let limits = Limits { fuel_max: 100_000, memory_bytes_max: 1 << 20, reply_bytes_max: 1 << 10, ..Limits::default() };
+    Arc::new(Guest::load(HOSTILE, limits, cache.path()).unwrap())
+}
+
+fn command(name: &str) -> Command {
+    Command::new(vec![Bytes::copy_from_slice(name.as_bytes())]).unwrap()
+}
+
+fn proposal(stamp: u64, seed: Option<u64>, names: &[&str]) -> Proposal {
+    let commands: Vec<Command> = names.iter().map(|name| command(name)).collect();
+    Proposal::encode(stamp, seed, commands.iter())
+}
+
+fn apply(replica: &mut Replica, index: u64, proposal: &Proposal) -> Vec<String> {
+    let replies = replica.apply(index, proposal).unwrap();
+    replies.iter().map(|reply| String::from_utf8(reply.as_bytes().to_vec()).unwrap().trim_end().to_owned()).collect()
+}
+
+fn read(replica: &mut Replica, names: &[&str]) -> Vec<String> {
+    let commands: Vec<Command> = names.iter().map(|name| command(name)).collect();
+    let replies = replica.read(&commands).unwrap();
+    replies.iter().map(|reply| String::from_utf8(reply.as_bytes().to_vec()).unwrap().replace("\r\n", " ")).collect()
+}
+
+/// A log that does everything a guest can do wrong.
+fn rough_log() -> Vec<Proposal> {
+    vec![
+        proposal(1000, Some(1), &[]),
+        proposal(2000, None, &["INCR", "NOW", "RANDOM"]),
+        proposal(2001, None, &["INCR", "TRAP", "INCR", "SPIN", "BLOAT", "NOW", "HUGE", "HALF", "LIE", "FAIL", "INCR"]),
+        proposal(1500, Some(7), &["NOW", "RANDOM", "GROW", "INCR"]),
+        proposal(9000, None, &["TRAP"]),
+        proposal(9001, None, &["INCR", "NOPE", "incr"]),
+    ]
+}
+
+#[test]
+fn a_failed_command_leaves_no_trace_and_the_rest_is_applied() {
+    let mut replica = Replica::new(guest()).unwrap();
+    let log = rough_log();
+    apply(&mut replica, 1, &log[0]);
+    assert_eq!(apply(&mut replica, 2, &log[1])[..2], [":1", ":2001"]);
+    let replies = apply(&mut replica, 3, &log[2]);
+    assert_eq!(replies[0], ":2");
+    assert!(replies[1].starts_with("-TRAP TRAP at index 3: "), "{}", replies[1]);
+    assert_eq!(replies[2], ":3");
+    assert!(replies[3].starts_with("-FUEL SPIN at index 3: "), "{}", replies[3]);
+    assert!(replies[4].starts_with("-OOM BLOAT at index 3: "), "{}", replies[4]);
+    assert_eq!(replies[5], ":2002", "a trapped command takes no time");
+    assert!(replies[6].starts_with("-TOOBIG HUGE at index 3: "), "{}", replies[6]);
+    assert!(replies[7].starts_with("-TRAP HALF at index 3: "), "{}", replies[7]);
+    assert!(replies[8].starts_with("-TRAP LIE at index 3: "), "{}", replies[8]);
+    assert_eq!(replies[9], "-ERR no luck", "an error does not undo");
+    assert_eq!(replies[10], ":5");
+    assert_eq!(read(&mut replica, &["GET"]), ["*2 :5 :5 "]);
+    assert_eq!(apply(&mut replica, 4, &log[3])[0], ":2003", "time does not go back");
+    assert!(apply(&mut replica, 5, &log[4])[0].starts_with("-TRAP"));
+    assert_eq!(apply(&mut replica, 6, &log[5]), [":7", "-ERR unknown command 'NOPE'", ":8"]);
+    assert_eq!(replica.traps(), 7);
+}
+
+#[test]
+fn the_same_log_gives_the_same_replies_and_the_same_bytes() {
+    let run = |disturb: bool| {
+        let mut replica = Replica::new(guest()).unwrap();
+        let mut replies = Vec::new();
+        for (index, proposal) in rough_log().iter().enumerate() {
+            replies.extend(apply(&mut replica, index as u64 + 1, proposal));
+            if disturb {
+                read(&mut replica, &["DIRTY", "GET", "DIRTY"]);
+                replica.checkpoint().unwrap();
+            }
+        }
+        (replies, replica.checkpoint().unwrap())
+    };
+    let (quiet, disturbed) = (run(false), run(true));
+    assert_eq!(quiet.0, disturbed.0);
+    assert_eq!(quiet.1, disturbed.1, "reads and checkpoints leave no mark");
+}
+
+#[test]
+fn a_restored_replica_goes_on_like_one_that_never_stopped() {
+    let log = rough_log();
+    for cut in 0..log.len() {
+        let mut whole = Replica::new(guest()).unwrap();
+        let mut checkpoint: Option<Checkpoint> = None;
+        let mut restored: Option<Replica> = None;
+        for (index, proposal) in log.iter().enumerate() {
+            if index == cut {
+                let taken = whole.checkpoint().unwrap();
+                restored = Some(Replica::restore(guest(), taken.clone()).unwrap());
+                checkpoint = Some(taken);
+            }
+            let replies = apply(&mut whole, index as u64 + 1, proposal);
+            if let Some(restored) = &mut restored {
+                assert_eq!(apply(restored, index as u64 + 1, proposal), replies);
+            }
+        }
+        assert!(checkpoint.is_some());
+        let restored = restored.as_mut().unwrap();
+        assert_eq!(restored.source(), whole.source());
+        assert_eq!(restored.checkpoint().unwrap(), whole.checkpoint().unwrap(), "cut at {cut}");
+    }
+}
+
+#[test]
+fn reads_cannot_change_the_state_and_fail_alone() {
+    let mut replica = Replica::new(guest()).unwrap();
+    apply(&mut replica, 1, &proposal(1, Some(1), &["INCR"]));
+    let replies = read(&mut replica, &["GET", "TRAP", "GET", "SPIN", "NOPE", "GET"]);
+    assert_eq!((&*replies[0], &*replies[2], &*replies[5]), ("*2 :1 :1 ", "*2 :1 :1 ", "*2 :1 :1 "));
+    assert!(replies[1].starts_with("-TRAP TRAP: "), "{}", replies[1]);
+    assert!(replies[3].starts_with("-FUEL SPIN: "), "{}", replies[3]);
+    assert_eq!(replies[4], "-ERR unknown command 'NOPE' ");
+    read(&mut replica, &["DIRTY"]);
+    assert_eq!(apply(&mut replica, 2, &proposal(2, None, &["INCR"])), [":2"]);
+    let now = read(&mut replica, &["NOW", "NOW"]);
+    assert_eq!(now[0], now[1]);
+}

@@ -1,0 +1,214 @@
+//! `Snapshots`: a directory of snapshot files.
+//!
+//! A snapshot is written under a temporary name, synced and renamed, so a file with a snapshot's name is whole; what a
+//! crash leaves under a temporary name is removed at the next open. The newest few are kept. What is inside is
+//! `machine`'s; `container` draws the bytes around it. All calls block: call them from threads that may.
+
+mod container;
+mod error;
+#[cfg(test)]
+mod tests;
+
+pub use self::container::{CHUNK_BYTES_MAX, SnapshotReader, SnapshotWriter};
+pub use self::error::Error;
+
+use self::container::{Header, verify};
+use super::sync_dir;
+use bytes::Bytes;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const SUFFIX: &str = ".snapshot";
+const TEMP_SUFFIX: &str = ".tmp";
+/// What `read_range` returns at most.
+pub const RANGE_BYTES_MAX: u64 = 16 << 20;
+
+/// A handle; clones share one directory.
+#[derive(Clone, Debug)]
+pub struct Snapshots {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    dir: PathBuf,
+    keep: usize,
+    /// Held while names change, so that two snapshots finishing at once do not prune each other's.
+    names: Mutex<()>,
+}
+
+/// One snapshot, by what its name says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotInfo {
+    /// `<term>-<index>-<unix ms>`, padded so that text sorts as the numbers do.
+    pub id: String,
+    /// Of the last entry it covers.
+    pub term: u64,
+    pub index: u64,
+    pub created_ms: u64,
+    /// The size of the file.
+    pub bytes: u64,
+}
+
+impl Snapshots {
+    /// Creates the directory if there is none, and removes what a crash left half written.
+    pub fn open(dir: impl Into<PathBuf>, keep: usize) -> Result<Snapshots, Error> {
+        let dir = dir.into();
+        fs::create_dir_all(&dir).map_err(|source| Error::Create { path: dir.clone(), source })?;
+        for name in names(&dir)? {
+            if name.ends_with(TEMP_SUFFIX) {
+                let path = dir.join(name);
+                fs::remove_file(&path).map_err(|source| Error::Remove { path, source })?;
+            }
+        }
+        Ok(Snapshots { shared: Arc::new(Shared { dir, keep: keep.max(1), names: Mutex::new(()) }) })
+    }
+
+    /// Begins the snapshot of everything up to this entry.
+    pub fn begin(&self, term: u64, index: u64) -> Result<SnapshotWriter, Error> {
+        SnapshotWriter::create(self.clone(), Header { term, index, created_ms: now_ms() })
+    }
+
+    /// Newest first.
+    pub fn list(&self) -> Result<Vec<SnapshotInfo>, Error> {
+        let mut infos = Vec::new();
+        for name in names(&self.shared.dir)? {
+            let Some(header) = name.strip_suffix(SUFFIX).and_then(Header::of_id) else { continue };
+            match self.info(header) {
+                // Pruned since the directory was read.
+                Err(Error::Unknown { .. }) => {}
+                info => infos.push(info?),
+            }
+        }
+        infos.sort_by_key(|info| std::cmp::Reverse((info.term, info.index, info.created_ms)));
+        Ok(infos)
+    }
+
+    pub fn get(&self, id: &str) -> Result<SnapshotInfo, Error> {
+        self.info(header_of(id)?)
+    }
+
+    /// Where the file of a snapshot is.
+    pub fn path(&self, id: &str) -> Result<PathBuf, Error> {
+        Ok(self.file_path(&header_of(id)?.id()))
+    }
+
+    pub fn read(&self, id: &str) -> Result<SnapshotReader, Error> {
+        let header = header_of(id)?;
+        let reader = SnapshotReader::open(self.file_path(id))?;
+        if *reader.header() != header {
+            return Err(Error::Damaged { path: self.file_path(id), offset: 0, what: "the name of another snapshot" });
+        }
+        Ok(reader)
+    }
+
+    /// A piece of the file as it is, at most `RANGE_BYTES_MAX`; empty behind its end.
+    pub fn read_range(&self, id: &str, offset: u64, limit: u64) -> Result<Bytes, Error> {
+        let path = self.file_path(&header_of(id)?.id());
+        let mut file = File::open(&path).map_err(|source| Error::opening(id, &path, source))?;
+        let mut read = || -> io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            // Some file systems refuse to seek far behind the end.
+            if offset < file.metadata()?.len() {
+                file.seek(SeekFrom::Start(offset))?;
+                Read::by_ref(&mut file).take(limit.min(RANGE_BYTES_MAX)).read_to_end(&mut bytes)?;
+            }
+            Ok(bytes)
+        };
+        Ok(read().map_err(|source| Error::Read { path, source })?.into())
+    }
+
+    /// Copies a snapshot file from elsewhere, after checking all of it.
+    pub fn import(&self, from: &Path) -> Result<SnapshotInfo, Error> {
+        let temp = self.shared.dir.join(format!("import-{}{TEMP_SUFFIX}", now_ms()));
+        let result = self.import_by(from, &temp);
+        if result.is_err() {
+            // It is removed at the next open if not now.
+            let _ = fs::remove_file(&temp);
+        }
+        result
+    }
+
+    fn import_by(&self, from: &Path, temp: &Path) -> Result<SnapshotInfo, Error> {
+        fs::copy(from, temp).map_err(|source| Error::Copy { path: from.to_owned(), source })?;
+        let header = verify(temp)?;
+        let file = File::open(temp).map_err(|source| Error::Read { path: temp.to_owned(), source })?;
+        file.sync_all().map_err(|source| Error::Write { path: temp.to_owned(), source })?;
+        self.publish(temp, header)
+    }
+
+    /// Gives a whole, synced file its name, and prunes.
+    fn publish(&self, temp: &Path, header: Header) -> Result<SnapshotInfo, Error> {
+        let _names = self.lock_names();
+        let path = self.file_path(&header.id());
+        fs::rename(temp, &path)
+            .and_then(|()| sync_dir(&self.shared.dir))
+            .map_err(|source| Error::Write { path, source })?;
+        let info = self.info(header)?;
+        for old in self.list()?.into_iter().skip(self.shared.keep).filter(|old| *old != info) {
+            let path = self.file_path(&old.id);
+            fs::remove_file(&path).map_err(|source| Error::Remove { path, source })?;
+        }
+        Ok(info)
+    }
+
+    fn info(&self, header: Header) -> Result<SnapshotInfo, Error> {
+        let id = header.id();
+        let path = self.file_path(&id);
+        let bytes = fs::metadata(&path).map_err(|source| Error::opening(&id, &path, source))?.len();
+        Ok(SnapshotInfo { id, term: header.term, index: header.index, created_ms: header.created_ms, bytes })
+    }
+
+    /// `id` must have been made or checked by `Header`.
+    fn file_path(&self, id: &str) -> PathBuf {
+        self.shared.dir.join(format!("{id}{SUFFIX}"))
+    }
+
+    fn lock_names(&self) -> MutexGuard<'_, ()> {
+        self.shared.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Header {
+    fn id(&self) -> String {
+        format!("{:06}-{:012}-{:013}", self.term, self.index, self.created_ms)
+    }
+
+    /// Only what `id` writes is taken, so an id from a client cannot name any other file.
+    fn of_id(id: &str) -> Option<Header> {
+        let mut numbers = id.split('-').map(|digits| digits.parse().ok());
+        let header = Header { term: numbers.next()??, index: numbers.next()??, created_ms: numbers.next()?? };
+        (header.id() == id).then_some(header)
+    }
+}
+
+impl fmt::Display for SnapshotInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.id)
+    }
+}
+
+fn header_of(id: &str) -> Result<Header, Error> {
+    Header::of_id(id).ok_or(Error::MalformedId)
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, Error> {
+    let read = || -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            // A name that is not UTF-8 is none of ours.
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    };
+    read().map_err(|source| Error::List { path: dir.to_owned(), source })
+}
+
+/// The time of creation is for people; nothing in the state depends on it.
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

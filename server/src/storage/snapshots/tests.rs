@@ -1,0 +1,114 @@
+use super::*;
+
+fn write(snapshots: &Snapshots, term: u64, index: u64, chunks: &[&[u8]]) -> SnapshotInfo {
+    let mut writer = snapshots.begin(term, index).unwrap();
+    for chunk in chunks {
+        writer.chunk(chunk).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+fn read(snapshots: &Snapshots, id: &str) -> Result<Vec<Vec<u8>>, Error> {
+    let mut reader = snapshots.read(id)?;
+    let mut chunks = Vec::new();
+    while let Some(chunk) = reader.next_chunk()? {
+        chunks.push(chunk);
+    }
+    assert!(reader.next_chunk()?.is_none());
+    Ok(chunks)
+}
+
+#[test]
+fn roundtrip_and_ranges() {
+    let temp = tempfile::tempdir().unwrap();
+    let snapshots = Snapshots::open(temp.path().join("snapshots"), 3).unwrap();
+    let large = vec![7; CHUNK_BYTES_MAX];
+    let info = write(&snapshots, 2, 40, &[b"abc", b"", &large]);
+    assert_eq!((info.term, info.index), (2, 40));
+    assert_eq!(snapshots.list().unwrap(), [info.clone()]);
+    assert_eq!(snapshots.get(&info.id).unwrap(), info);
+    assert_eq!(read(&snapshots, &info.id).unwrap(), [b"abc".to_vec(), large.clone()]);
+
+    let file = fs::read(snapshots.path(&info.id).unwrap()).unwrap();
+    assert_eq!(info.bytes, file.len() as u64);
+    assert_eq!(snapshots.read_range(&info.id, 3, 10).unwrap(), file[3..13]);
+    assert_eq!(snapshots.read_range(&info.id, info.bytes - 1, 10).unwrap(), file[file.len() - 1..]);
+    assert!(snapshots.read_range(&info.id, u64::MAX >> 1, 10).unwrap().is_empty());
+
+    let mut writer = snapshots.begin(2, 41).unwrap();
+    assert!(matches!(writer.chunk(&vec![0; CHUNK_BYTES_MAX + 1]), Err(Error::ChunkTooLarge { .. })));
+}
+
+#[test]
+fn keeps_the_newest_and_removes_what_a_crash_left() {
+    let temp = tempfile::tempdir().unwrap();
+    let snapshots = Snapshots::open(temp.path(), 2).unwrap();
+    for index in [9, 10, 10, 100] {
+        write(&snapshots, 1, index, &[b"x"]);
+    }
+    let kept: Vec<u64> = snapshots.list().unwrap().iter().map(|info| info.index).collect();
+    assert_eq!(kept, [100, 10]);
+    drop(snapshots.begin(1, 101).unwrap());
+    std::mem::forget(snapshots.begin(1, 102).unwrap());
+    fs::write(temp.path().join("README"), "not ours").unwrap();
+    let snapshots = Snapshots::open(temp.path(), 2).unwrap();
+    assert_eq!(snapshots.list().unwrap().len(), 2);
+    assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 3);
+}
+
+#[test]
+fn every_flipped_byte_and_every_cut_is_found() {
+    let temp = tempfile::tempdir().unwrap();
+    let snapshots = Snapshots::open(temp.path(), 3).unwrap();
+    let info = write(&snapshots, 1, 2, &[b"some", b"chunks", b"here"]);
+    let path = snapshots.path(&info.id).unwrap();
+    let good = fs::read(&path).unwrap();
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 0x10;
+        fs::write(&path, bad).unwrap();
+        assert!(read(&snapshots, &info.id).is_err(), "byte {at}");
+        fs::write(&path, &good[..at]).unwrap();
+        assert!(read(&snapshots, &info.id).is_err(), "cut at {at}");
+    }
+    // Dropping a whole chunk leaves every other checksum intact.
+    let header = 8 + 4 + 8 + 24;
+    fs::write(&path, [&good[..header], &good[header + 8 + 4..]].concat()).unwrap();
+    assert!(matches!(read(&snapshots, &info.id), Err(Error::Damaged { what, .. }) if what.contains("number of bytes")));
+    fs::write(&path, [&good[..], b"x"].concat()).unwrap();
+    assert!(matches!(read(&snapshots, &info.id), Err(Error::Damaged { what: "bytes after the end", .. })));
+}
+
+#[test]
+fn an_id_cannot_name_another_file() {
+    let temp = tempfile::tempdir().unwrap();
+    let snapshots = Snapshots::open(temp.path(), 3).unwrap();
+    let info = write(&snapshots, 1, 2, &[b"x"]);
+    for id in ["", "../x", "1-2-3", "1-2", &format!("./{}", info.id), &format!("+{}", &info.id[1..]), "a-b-c"] {
+        assert!(matches!(snapshots.get(id), Err(Error::MalformedId)), "{id}");
+        assert!(matches!(snapshots.read_range(id, 0, 1), Err(Error::MalformedId)), "{id}");
+        assert!(matches!(snapshots.path(id), Err(Error::MalformedId)), "{id}");
+    }
+    let other = Header { term: 1, index: 3, created_ms: 4 }.id();
+    assert!(matches!(snapshots.get(&other), Err(Error::Unknown { .. })));
+    // A file under the name of another snapshot is not taken for it.
+    fs::copy(snapshots.path(&info.id).unwrap(), snapshots.path(&other).unwrap()).unwrap();
+    assert!(matches!(snapshots.read(&other), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn import_takes_a_whole_snapshot_only() {
+    let temp = tempfile::tempdir().unwrap();
+    let from = Snapshots::open(temp.path().join("from"), 3).unwrap();
+    let to = Snapshots::open(temp.path().join("to"), 3).unwrap();
+    let info = write(&from, 3, 9, &[b"abc"]);
+    let path = from.path(&info.id).unwrap();
+    assert_eq!(to.import(&path).unwrap(), info);
+    assert_eq!(read(&to, &info.id).unwrap(), [b"abc"]);
+    let mut bad = fs::read(&path).unwrap();
+    let last = bad.len() - 1;
+    bad[last] ^= 1;
+    fs::write(&path, bad).unwrap();
+    assert!(matches!(to.import(&path), Err(Error::Damaged { .. })));
+    assert_eq!(fs::read_dir(temp.path().join("to")).unwrap().count(), 1);
+}
