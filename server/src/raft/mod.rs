@@ -74,7 +74,7 @@ impl Cluster {
         let config = Arc::new(options.openraft()?);
         let network = network::Factory;
         let raft = Raft::new(options.node_id, config, network, log.clone(), machine.state_machine()).await?;
-        membership::bootstrap(&raft, &options).await?;
+        let is_new = membership::bootstrap(&raft, &options).await?;
 
         let writes = Queue::new(options.queue_commands_max, options.queue_bytes_max);
         let reads = Queue::new(options.queue_commands_max, options.queue_bytes_max);
@@ -97,7 +97,7 @@ impl Cluster {
                 tasks,
             }),
         };
-        membership::lead_if_alone(&cluster, &options).await?;
+        membership::lead_if_alone(&cluster, &options, is_new).await?;
         Ok(cluster)
     }
 
