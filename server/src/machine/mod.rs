@@ -37,6 +37,12 @@ pub struct Machine {
     shared: Arc<Shared>,
 }
 
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Machine({})", self.guest.description().name)
+    }
+}
+
 /// The machine as it stood after the last entries were applied.
 #[derive(Clone, Debug, Default)]
 pub struct Status {

@@ -10,18 +10,18 @@ use std::time::Duration;
 /// Long enough for a slow disk; an election among one needs two syncs.
 const LEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Makes a pristine log the log of a cluster with this node alone.
-pub(super) async fn bootstrap(raft: &Raft, options: &Options) -> Result<(), Error> {
+/// Makes a pristine log the log of a cluster with this node alone; false if it is not pristine.
+pub(super) async fn bootstrap(raft: &Raft, options: &Options) -> Result<bool, Error> {
     if raft.is_initialized().await? {
-        return Ok(());
+        return Ok(false);
     }
     raft.initialize(BTreeMap::from([(options.node_id, options.node.clone())])).await?;
-    Ok(())
+    Ok(true)
 }
 
 /// If this node is the only voter, makes it the leader at once, for no election timeout needs to pass where nobody else
 /// can lead, and waits until it has committed an entry of its own, hence everything before.
-pub(super) async fn lead_if_alone(cluster: &Cluster, options: &Options) -> Result<(), Error> {
+pub(super) async fn lead_if_alone(cluster: &Cluster, options: &Options, is_new: bool) -> Result<(), Error> {
     let raft = &cluster.shared.raft;
     let node_id = options.node_id;
     // The core is asked, for the metrics may not know yet what `bootstrap` did.

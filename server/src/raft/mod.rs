@@ -17,6 +17,7 @@ mod options;
 mod proposer;
 mod queue;
 mod reads;
+mod restore;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ mod ticker;
 
 pub use self::error::Error;
 pub use self::options::Options;
+pub use self::restore::begin_after;
 pub use self::status::{Member, Role, Status};
 
 use self::compaction::Compaction;
@@ -38,7 +40,11 @@ use crate::storage::snapshots::SnapshotInfo;
 use crate::type_config::{Node, TypeConfig};
 use openraft::async_runtime::watch::WatchReceiver;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::task::TaskTracker;
+
+/// How long `shutdown` waits for what is in flight.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
@@ -48,7 +54,14 @@ pub struct Cluster {
     shared: Arc<Shared>,
 }
 
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cluster({})", self.shared.node)
+    }
+}
+
 struct Shared {
+    node: Node,
     raft: Raft,
     log: LogStorage,
     machine: Machine,
@@ -65,7 +78,7 @@ impl Cluster {
         let config = Arc::new(options.openraft()?);
         let network = network::Factory;
         let raft = Raft::new(options.node_id, config, network, log.clone(), machine.state_machine()).await?;
-        membership::bootstrap(&raft, &options).await?;
+        let is_new = membership::bootstrap(&raft, &options).await?;
 
         let writes = Queue::new(options.queue_commands_max, options.queue_bytes_max);
         let reads = Queue::new(options.queue_commands_max, options.queue_bytes_max);
@@ -76,8 +89,22 @@ impl Cluster {
         tasks.spawn(compaction.clone().run());
         tasks.close();
 
-        let cluster = Cluster { shared: Arc::new(Shared { raft, log, machine, writes, reads, compaction, tasks }) };
-        membership::lead_if_alone(&cluster, &options).await?;
+        let cluster = Cluster {
+            shared: Arc::new(Shared {
+                node: options.node.clone(),
+                raft,
+                log,
+                machine,
+                writes,
+                reads,
+                compaction,
+                tasks,
+            }),
+        };
+        if let Err(error) = membership::lead_if_alone(&cluster, &options, is_new).await {
+            cluster.shutdown().await;
+            return Err(error);
+        }
         Ok(cluster)
     }
 
@@ -114,7 +141,12 @@ impl Cluster {
 
     pub fn status(&self) -> Status {
         let shared = &self.shared;
-        Status::new(&shared.raft.metrics().borrow_watched(), shared.log.status(), &shared.machine.status())
+        Status::new(
+            &shared.node,
+            &shared.raft.metrics().borrow_watched(),
+            shared.log.status(),
+            &shared.machine.status(),
+        )
     }
 
     /// In the order of their ids.
@@ -133,10 +165,15 @@ impl Cluster {
         shared.writes.close();
         shared.reads.close();
         shared.compaction.close();
-        shared.tasks.wait().await;
+        // Without a quorum nothing in flight is ever answered; stopping Raft then answers it.
+        let drained = tokio::time::timeout(DRAIN_TIMEOUT, shared.tasks.wait()).await.is_ok();
+        if !drained {
+            tracing::warn!("proposals are not answered in time");
+        }
         if let Err(error) = shared.raft.shutdown().await {
             tracing::warn!(%error, "raft did not stop cleanly");
         }
+        shared.tasks.wait().await;
         shared.log.close().await;
     }
 }

@@ -11,8 +11,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Status {
     pub node_id: NodeId,
-    /// As the membership has it.
-    pub node: Option<Node>,
+    pub node: Node,
     pub role: Role,
     pub voter: bool,
     pub leader: Option<NodeId>,
@@ -57,7 +56,12 @@ pub struct Member {
 }
 
 impl Status {
-    pub(super) fn new(metrics: &RaftMetrics<TypeConfig>, log: log::Status, machine: &machine::Status) -> Status {
+    pub(super) fn new(
+        node: &Node,
+        metrics: &RaftMetrics<TypeConfig>,
+        log: log::Status,
+        machine: &machine::Status,
+    ) -> Status {
         let members = members(metrics);
         let this = members.iter().find(|member| member.node_id == metrics.id);
         let committed = metrics.local_committed;
@@ -65,7 +69,7 @@ impl Status {
         let count = |log_id: Option<LogId>| log_id.map_or(0, |log_id| log_id.index + 1);
         Status {
             node_id: metrics.id,
-            node: this.map(|member| member.node.clone()),
+            node: node.clone(),
             role: Role::of(metrics.state),
             voter: this.is_some_and(|member| member.voter),
             leader: metrics.current_leader,
@@ -84,6 +88,45 @@ impl Status {
             members,
         }
     }
+}
+
+/// Log positions as operators read them: 0 for none.
+impl Status {
+    pub fn last_log_index(&self) -> u64 {
+        index(self.last_log)
+    }
+
+    pub fn last_log_term(&self) -> u64 {
+        term(self.last_log)
+    }
+
+    pub fn commit_index(&self) -> u64 {
+        index(self.committed)
+    }
+
+    pub fn applied_index(&self) -> u64 {
+        index(self.applied)
+    }
+
+    pub fn snapshot_index(&self) -> u64 {
+        index(self.snapshot)
+    }
+
+    pub fn snapshot_term(&self) -> u64 {
+        term(self.snapshot)
+    }
+
+    pub fn purged_index(&self) -> u64 {
+        index(self.purged)
+    }
+}
+
+fn index(log_id: Option<LogId>) -> u64 {
+    log_id.map_or(0, |log_id| log_id.index)
+}
+
+fn term(log_id: Option<LogId>) -> u64 {
+    log_id.map_or(0, |log_id| log_id.leader_id.term)
 }
 
 impl Role {
