@@ -2,11 +2,11 @@
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
 // mod cli;
-// mod connection;
+mod connection;
 mod guest_faults;
 mod kill;
 mod pipelines;
-// mod protocol;
+mod protocol;
 mod replay;
 mod restart;
 mod single_node;
