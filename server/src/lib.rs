@@ -16,14 +16,22 @@
 //!
 //! openraft is the only jump: what `raft` proposes comes back as calls of `storage` (append) and `machine` (apply).
 
+pub mod cli;
 pub mod command;
+pub mod config;
+pub mod dispatch;
 pub mod fault;
 pub mod guest;
 pub mod machine;
+pub mod module;
+pub mod net;
+pub mod node;
 pub mod proposal;
 pub mod raft;
+pub mod redis;
 pub mod replies;
 pub mod reply;
 pub mod resp3;
 pub mod storage;
+pub mod telemetry;
 pub mod type_config;

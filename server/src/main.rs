@@ -1,1 +1,47 @@
-fn main() {}
+//! The command line: parse, run, exit code.
+
+use std::io::Write;
+use std::process::ExitCode;
+use uhaha_server::cli::{self, Task};
+use uhaha_server::config::Config;
+use uhaha_server::fault::chain;
+use uhaha_server::node::Node;
+use uhaha_server::telemetry;
+
+fn main() -> ExitCode {
+    match cli::parse(std::env::args_os(), std::env::vars_os()) {
+        Ok(Task::Print(text)) => {
+            // A closed pipe is the reader's choice.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Ok(Task::Run(config)) => run(*config),
+        Err(error) => error.report(),
+    }
+}
+
+fn run(config: Config) -> ExitCode {
+    if let Err(error) = telemetry::init(config.log_level, config.log_format) {
+        return failed(&chain(&error));
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("the runtime does not start: {error}")),
+    };
+    let outcome = runtime.block_on(async {
+        let node = Node::start(config).await.map_err(|error| chain(&error))?;
+        node.run().await
+    });
+    // Whatever still waits for a client or a disk must not hold up the exit.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => failed(&message),
+    }
+}
+
+fn failed(message: &str) -> ExitCode {
+    // When stderr is gone there is nobody left to tell.
+    let _ = writeln!(std::io::stderr(), "{}: {message}", env!("CARGO_PKG_NAME"));
+    ExitCode::FAILURE
+}

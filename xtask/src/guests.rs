@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
 const TARGET: &str = "wasm32-unknown-unknown";
-/// The largest that may go into the repository.
+/// The largest that may go into the repository. Rust 1.85 writes a tenth more than the Rust of today.
 const MODULE_BYTES_MAX: usize = 120_000;
 /// What the modules are built from, relative to the root; tests and readmes are not among it.
 const SOURCES: [&str; 6] = [
@@ -34,7 +34,7 @@ pub(crate) fn build() -> Result<()> {
         println!("guests: up to date");
         return Ok(());
     }
-    let built = compile(&root)?;
+    let built = compile(&root, &root.join("target/guests"))?;
     fs::create_dir_all(&prebuilt)?;
     for name in &names {
         let bytes = fs::read(built.join(module(name)))?;
@@ -50,7 +50,9 @@ pub(crate) fn build() -> Result<()> {
 /// `cargo xtask guests --check`. Other compilers give other bytes, so a difference is told and is no failure.
 pub(crate) fn check() -> Result<()> {
     let root = root();
-    let built = compile(&root)?;
+    // From nothing: what an earlier build left would be compared with itself.
+    let target_dir = tempfile::tempdir()?;
+    let built = compile(&root, target_dir.path())?;
     for name in names(&root)? {
         let bytes = fs::read(built.join(module(&name)))?;
         let kept = fs::read(root.join("examples/prebuilt").join(module(&name))).unwrap_or_default();
@@ -115,12 +117,11 @@ fn collect_files(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Builds all examples and returns the folder that they are in.
-fn compile(root: &Path) -> Result<PathBuf> {
+/// Builds all examples in `target_dir` and returns the folder that they are in.
+fn compile(root: &Path, target_dir: &Path) -> Result<PathBuf> {
     let toolchain = Toolchain::find(root)?;
     println!("guests: building with {}", toolchain.origin);
     let began = Instant::now();
-    let target_dir = root.join("target/guests");
     let cargo_home = match env::var_os("CARGO_HOME") {
         Some(home) => PathBuf::from(home),
         None => env::home_dir().context("no home directory")?.join(".cargo"),
@@ -133,7 +134,7 @@ fn compile(root: &Path) -> Result<PathBuf> {
     cargo
         .args(["build", "--release", "--target", TARGET])
         .current_dir(root.join("examples"))
-        .env("CARGO_TARGET_DIR", &target_dir)
+        .env("CARGO_TARGET_DIR", target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", flags);
     if let Some(rustc) = toolchain.rustc {
         cargo.env("RUSTC", rustc);

@@ -83,7 +83,7 @@ pub use crate::bytes::Bytes;
 pub use crate::error::Error;
 pub use crate::machine::{Argument, ArgumentType, CommandSpec, Kind, Machine};
 #[doc(hidden)]
-pub use crate::machine::{arity, no_migration, no_such_command};
+pub use crate::machine::{arity, check, no_migration, no_such_command};
 pub use crate::reply::{IntoReply, OK, Reply, ReplyWriter, Status, ToReply, Verbatim};
 pub use crate::time::{Time, now};
 /// Makes the methods of an `impl` block the commands of a machine.

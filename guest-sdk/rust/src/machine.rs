@@ -109,6 +109,21 @@ pub const fn arity(arguments: &[Argument]) -> i32 {
     if open { -count } else { count }
 }
 
+/// Refuses arguments that cannot be told apart, when compiling.
+#[doc(hidden)]
+pub const fn check(arguments: &[Argument]) {
+    let mut i = 1;
+    while i < arguments.len() {
+        let (before, after) = (&arguments[i - 1], &arguments[i]);
+        assert!(!before.multiple, "only the last parameter of a command can take more than one argument");
+        if before.optional && before.token.is_empty() {
+            assert!(after.optional, "a parameter of a command that may be left out comes after all that may not");
+            assert!(after.token.is_empty(), "a command has optional parameters either by position or by token");
+        }
+        i += 1;
+    }
+}
+
 /// The answer of a machine without `migrate`.
 #[doc(hidden)]
 pub fn no_migration<M: Machine>(state_version: u32) -> Error {
@@ -119,4 +134,38 @@ pub fn no_migration<M: Machine>(state_version: u32) -> Error {
 #[doc(hidden)]
 pub fn no_such_command(command: u32) -> Error {
     Error::new(format!("no command at position {command}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Argument =
+        Argument { name: "x", argument_type: ArgumentType::Text, optional: false, multiple: false, token: "" };
+    const MAYBE: Argument = Argument { optional: true, ..ONE };
+    const MANY: Argument = Argument { multiple: true, ..ONE };
+    const WORD: Argument = Argument { token: "EX", ..MAYBE };
+
+    #[test]
+    fn the_arity_counts_the_name() {
+        for (arguments, want) in [
+            (&[][..], 1),
+            (&[ONE], 2),
+            (&[ONE, ONE], 3),
+            (&[ONE, MAYBE], -2),
+            (&[ONE, MANY], -3),
+            (&[MAYBE, MAYBE], -1),
+            (&[ONE, WORD, WORD], -2),
+        ] {
+            check(arguments);
+            assert_eq!(arity(arguments), want);
+        }
+    }
+
+    #[test]
+    fn arguments_that_cannot_be_told_apart_are_refused() {
+        for arguments in [&[MANY, ONE], &[MANY, WORD], &[MAYBE, ONE], &[MAYBE, WORD]] {
+            assert!(std::panic::catch_unwind(|| check(arguments)).is_err(), "{arguments:?}");
+        }
+    }
 }

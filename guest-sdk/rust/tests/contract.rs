@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-/// The same but for the `%` before words that newer WIT has as keywords, which the contract may write without.
+/// The same but for the `%` before words that the parser of wit-bindgen has as keywords.
 #[test]
 fn the_contract_is_the_servers() {
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("wit");

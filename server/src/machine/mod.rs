@@ -37,6 +37,12 @@ pub struct Machine {
     shared: Arc<Shared>,
 }
 
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Machine({})", self.guest.description().name)
+    }
+}
+
 /// The machine as it stood after the last entries were applied.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
@@ -50,6 +56,8 @@ pub struct Status {
     /// Commands and ticks that failed and left no trace, since this start.
     pub traps: u64,
     pub last_trap: Option<String>,
+    /// Ticks applied since this start.
+    pub ticks: u64,
     /// Whether ticks matter while no commands come.
     pub ticking: bool,
     /// Whether entries of before this start are being applied again.

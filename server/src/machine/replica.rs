@@ -36,6 +36,7 @@ pub(super) struct Replica {
     boot: u64,
     /// Whether the guest's last tick asked for more.
     ticking: bool,
+    ticks: u64,
     traps: u64,
     last_trap: Option<String>,
 }
@@ -84,6 +85,7 @@ impl Replica {
             base,
             journal: Journal::default(),
             guest,
+            ticks: 0,
             traps: 0,
             last_trap: None,
         }
@@ -100,6 +102,11 @@ impl Replica {
     /// Whether ticks matter while no commands come.
     pub(super) fn ticking(&self) -> bool {
         self.ticking && self.guest.optional().tick
+    }
+
+    /// Ticks applied since this start.
+    pub(super) fn ticks(&self) -> u64 {
+        self.ticks
     }
 
     pub(super) fn traps(&self) -> u64 {
@@ -127,6 +134,7 @@ impl Replica {
             Err(Failure::Host(fault)) => return Err(fault),
             Err(_) => self.run_carefully(index, &header, &commands)?,
         };
+        self.ticks += u64::from(header.seed.is_some());
         self.journal.push(proposal.clone(), commands.len(), skipped);
         if self.journal.is_long(self.writer.memory_bytes()) {
             self.checkpoint()?;

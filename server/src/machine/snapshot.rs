@@ -13,6 +13,7 @@ use crate::guest::{Extent, Guest, Image, MemoryImage, Source};
 use crate::storage::snapshots::{self, SnapshotInfo, Snapshots};
 use crate::type_config::{LogId, Membership, Node, NodeId, SnapshotMeta};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -57,6 +58,8 @@ pub enum Error {
     Empty,
     #[error("the copy of the snapshot cannot be removed")]
     Remove(#[source] std::io::Error),
+    #[error("the new membership is not valid")]
+    Membership(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the snapshot cannot be written anew")]
     Write(#[from] Fault),
 }
@@ -132,13 +135,16 @@ pub fn adopt(
     snapshots: &Snapshots,
     guest: &Guest,
     file: &Path,
-    membership: openraft::Membership<NodeId, Node>,
+    voters: BTreeSet<NodeId>,
+    nodes: BTreeMap<NodeId, Node>,
 ) -> Result<LogId, Error> {
     let imported = snapshots.import(file)?;
     let (meta, checkpoint) = read(snapshots, guest, &imported.id)?;
     let last_log_id = meta.last_log_id.ok_or(Error::Empty)?;
     // The nodes it names belong to the other cluster.
     std::fs::remove_file(snapshots.path(&imported.id)?).map_err(Error::Remove)?;
+    let membership =
+        openraft::Membership::new(vec![voters], nodes).map_err(|error| Error::Membership(Box::new(error)))?;
     let last_membership = Membership::new(Some(last_log_id), membership);
     write(snapshots, guest, &SnapshotMeta { last_log_id: Some(last_log_id), last_membership }, &checkpoint)?;
     Ok(last_log_id)

@@ -50,7 +50,11 @@ impl Machine {
         let Options { guest, snapshots, purged, committed, alarm } = options;
         let (replica, applied, membership) = newest_state(&guest, &snapshots, purged)?;
         let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
-        let shared = Arc::new(Shared { status: Mutex::new(Status::default()), commands: AtomicU64::new(0), alarm });
+        let shared = Arc::new(Shared {
+            status: Mutex::new(Status::default()),
+            commands: AtomicU64::new(0),
+            alarm: alarm.clone(),
+        });
         let worker = Worker {
             guest: Arc::clone(&guest),
             snapshots: snapshots.clone(),
@@ -64,9 +68,23 @@ impl Machine {
         std::thread::Builder::new()
             .name("apply".to_owned())
             .stack_size(STACK_BYTES + HOST_STACK_BYTES)
-            .spawn(move || worker.run(receiver))
+            .spawn(move || {
+                let _guard = PanicGuard(alarm);
+                worker.run(receiver);
+            })
             .map_err(StartError::Thread)?;
         Ok(Machine { jobs, guest, snapshots, shared })
+    }
+}
+
+/// A bug that panics must stop the node, not leave it answering nothing.
+struct PanicGuard(Alarm);
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.raise(&Fault::new("the apply thread panicked"));
+        }
     }
 }
 

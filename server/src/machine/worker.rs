@@ -156,6 +156,7 @@ impl Worker {
             memory_bytes: self.replica.memory_bytes(),
             traps: self.replica.traps(),
             last_trap: self.replica.last_trap().map(str::to_owned),
+            ticks: self.replica.ticks(),
             ticking: self.replica.ticking(),
             replaying: self.replay.is_some(),
         });

@@ -1,1 +1,167 @@
+//! Agreement: what is proposed here is committed by openraft, then applied by `machine`.
+//!
+//! `Cluster` is the only door. `dispatch` calls it for writes and reads, `node` starts and stops it.
+//!
+//! ```text
+//! propose → proposer → openraft → storage (append) … machine (apply) → replies
+//! read    → reads    → openraft (ReadIndex) → machine → replies
+//! ```
+//!
+//! openraft's types end in this folder: what comes out is `Error`, `Status` and `Member`.
 
+mod compaction;
+mod error;
+mod membership;
+mod network;
+mod options;
+mod proposer;
+mod queue;
+mod reads;
+mod restore;
+mod status;
+#[cfg(test)]
+mod tests;
+mod ticker;
+
+pub use self::error::Error;
+pub use self::options::Options;
+pub use self::restore::begin_after;
+pub use self::status::{Member, Role, Status};
+
+use self::compaction::Compaction;
+use self::proposer::Proposer;
+use self::queue::Queue;
+use self::reads::Reads;
+use crate::command::Command;
+use crate::machine::{Machine, StateMachine};
+use crate::resp3;
+use crate::storage::log::LogStorage;
+use crate::storage::snapshots::SnapshotInfo;
+use crate::type_config::{Node, TypeConfig};
+use openraft::async_runtime::watch::WatchReceiver;
+use std::sync::Arc;
+use tokio_util::task::TaskTracker;
+
+type Raft = openraft::Raft<TypeConfig, StateMachine>;
+
+/// A handle; clones share one member of the cluster.
+#[derive(Clone)]
+pub struct Cluster {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cluster({})", self.shared.node)
+    }
+}
+
+struct Shared {
+    node: Node,
+    raft: Raft,
+    log: LogStorage,
+    machine: Machine,
+    writes: Queue,
+    reads: Queue,
+    compaction: Compaction,
+    tasks: TaskTracker,
+}
+
+impl Cluster {
+    /// Joins a member's log and machine to openraft. A log without a cluster becomes a cluster of one. Returns once
+    /// this node can answer: the only voter leads then, and has applied everything that was committed.
+    pub async fn start(options: Options, log: LogStorage, machine: Machine) -> Result<Cluster, Error> {
+        let config = Arc::new(options.openraft()?);
+        let network = network::Factory;
+        let raft = Raft::new(options.node_id, config, network, log.clone(), machine.state_machine()).await?;
+        let is_new = membership::bootstrap(&raft, &options).await?;
+
+        let writes = Queue::new(options.queue_commands_max, options.queue_bytes_max);
+        let reads = Queue::new(options.queue_commands_max, options.queue_bytes_max);
+        let compaction = Compaction::new(raft.clone(), log.clone(), &options);
+        let tasks = TaskTracker::new();
+        tasks.spawn(Proposer::new(raft.clone(), machine.clone(), writes.clone(), &options).run());
+        tasks.spawn(Reads::new(raft.clone(), machine.clone(), reads.clone(), &options).run());
+        tasks.spawn(compaction.clone().run());
+        tasks.close();
+
+        let cluster = Cluster {
+            shared: Arc::new(Shared {
+                node: options.node.clone(),
+                raft,
+                log,
+                machine,
+                writes,
+                reads,
+                compaction,
+                tasks,
+            }),
+        };
+        membership::lead_if_alone(&cluster, &options, is_new).await?;
+        Ok(cluster)
+    }
+
+    /// Runs commands in this order, with nothing in between but what other callers propose between two proposals.
+    /// One reply a command. Whatever the error says was not done was not done at all; `Error::Unknown` says neither.
+    pub async fn propose(&self, commands: Vec<Command>) -> Result<Vec<resp3::Value>, Error> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.shared.writes.ask(commands).await
+    }
+
+    /// Runs commands that change nothing on a state that has everything acknowledged before this call.
+    pub async fn read(&self, commands: Vec<Command>) -> Result<Vec<resp3::Value>, Error> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.shared.reads.ask(commands).await
+    }
+
+    /// Returns when everything proposed before is committed and applied.
+    pub async fn barrier(&self) -> Result<(), Error> {
+        self.shared.writes.ask(Vec::new()).await.map(drop)
+    }
+
+    /// Who leads, as far as this node knows.
+    pub fn leader(&self) -> Option<Node> {
+        status::leader(&self.shared.raft.metrics().borrow_watched())
+    }
+
+    pub fn is_leader(&self) -> bool {
+        self.shared.raft.is_leader()
+    }
+
+    pub fn status(&self) -> Status {
+        let shared = &self.shared;
+        Status::new(
+            &shared.node,
+            &shared.raft.metrics().borrow_watched(),
+            shared.log.status(),
+            &shared.machine.status(),
+        )
+    }
+
+    /// In the order of their ids.
+    pub fn members(&self) -> Vec<Member> {
+        status::members(&self.shared.raft.metrics().borrow_watched())
+    }
+
+    /// Takes a snapshot of everything applied so far, and purges the log behind it.
+    pub async fn snapshot(&self) -> Result<SnapshotInfo, Error> {
+        self.shared.compaction.snapshot().await
+    }
+
+    /// Answers what is queued, then stops Raft and closes the log. What comes later gets `Error::Stopped`.
+    pub async fn shutdown(&self) {
+        let shared = &self.shared;
+        shared.writes.close();
+        shared.reads.close();
+        shared.compaction.close();
+        shared.tasks.wait().await;
+        if let Err(error) = shared.raft.shutdown().await {
+            tracing::warn!(%error, "raft did not stop cleanly");
+        }
+        shared.log.close().await;
+    }
+}

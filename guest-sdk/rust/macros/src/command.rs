@@ -84,6 +84,7 @@ impl Command {
         };
         quote! {{
             const ARGUMENTS: &[::uhaha_guest::Argument] = &[#(#arguments),*];
+            const _: () = ::uhaha_guest::check(ARGUMENTS);
             ::uhaha_guest::CommandSpec {
                 name: #name,
                 kind: ::uhaha_guest::Kind::#kind,

@@ -81,7 +81,7 @@ fn samples() -> Vec<Reply> {
     ];
     let all = samples.clone();
     samples.push(Reply::Map(all.iter().cloned().zip(all.iter().rev().cloned()).collect()));
-    samples.push(Reply::Set(all.clone()));
+    samples.push(Reply::Set(all));
     samples.push(Reply::Array(samples.clone()));
     samples
 }

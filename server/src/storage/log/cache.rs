@@ -36,11 +36,12 @@ impl Cache {
         cache
     }
 
-    /// Refuses an entry that does not follow the last one.
+    /// Refuses an entry that does not follow the last one. The very first may have any index, for openraft's suite
+    /// begins at 1; should it ever be wrong, `load` refuses it.
     pub(super) fn append(&mut self, entries: &[Entry]) -> Result<(), Error> {
         for entry in entries {
             let expected = self.next_index();
-            if entry.index() != expected {
+            if entry.index() != expected && (self.purged.is_some() || !self.entries.is_empty()) {
                 return Err(Error::AppendHole { expected, found: entry.index() });
             }
             self.push(entry.clone());

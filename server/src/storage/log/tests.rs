@@ -1,1 +1,231 @@
+//! What the log must keep: openraft's own suite, reopening, damage, and power cuts on a simulated disk.
 
+use super::*;
+use crate::proposal::Proposal;
+use crate::storage::schema::{COMMITTED, ClusterId, IDENTITY, LOG, META, PURGED, VOTE, log_id};
+use openraft::EntryPayload;
+use openraft::type_config::TypeConfigExt;
+use redb::{Database, ReadableDatabase, ReadableTable};
+use std::path::PathBuf;
+
+mod crash;
+mod suite;
+
+fn entry(term: u64, index: u64) -> Entry {
+    sized(term, index, 10)
+}
+
+fn sized(term: u64, index: u64, bytes: usize) -> Entry {
+    let proposal = Proposal::from_bytes(vec![(index ^ term) as u8; bytes].into());
+    Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(proposal) }
+}
+
+async fn append(log: &mut LogStorage, entries: impl IntoIterator<Item = Entry, IntoIter: Send> + Send) {
+    let (sender, flushed) = TypeConfig::oneshot();
+    log.append(entries, IOFlushed::signal(sender)).await.unwrap();
+    flushed.await.unwrap().unwrap();
+}
+
+async fn all(log: &mut LogStorage) -> Vec<Entry> {
+    log.try_get_log_entries(..).await.unwrap()
+}
+
+fn open(path: &Path) -> LogStorage {
+    LogStorage::open(path, false).unwrap().0
+}
+
+/// Closes and opens it, and checks that it is the same.
+async fn reopen(path: &Path, mut log: LogStorage) -> LogStorage {
+    log.close().await;
+    let mut again = open(path);
+    assert_eq!(all(&mut again).await, all(&mut log).await);
+    assert_eq!(again.status(), log.status());
+    assert_eq!(again.read_vote().await.unwrap(), log.read_vote().await.unwrap());
+    assert_eq!(again.read_committed().await.unwrap(), log.read_committed().await.unwrap());
+    assert_eq!(again.identity(), log.identity());
+    again
+}
+
+#[tokio::test]
+async fn is_the_same_after_every_operation_and_a_restart() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("log.redb");
+    let mut log = open(&path);
+    let cluster_id = ClusterId([0xab; 16]);
+    let identity = Identity { cluster_id, node_id: 7, node_name: "a".into(), module: "ticket".into() };
+    log.save_identity(identity.clone()).await.unwrap();
+    log = reopen(&path, log).await;
+    assert_eq!(log.identity(), Some(identity));
+    log.save_vote(&Vote::new(3, 1)).await.unwrap();
+    log = reopen(&path, log).await;
+    append(&mut log, (0..100).map(|index| entry(1, index))).await;
+    log = reopen(&path, log).await;
+    // Rows that are full, and one record that is larger than a row.
+    append(&mut log, (100..120).map(|index| sized(1, index, 5000))).await;
+    append(&mut log, [sized(1, 120, 100_000)]).await;
+    log = reopen(&path, log).await;
+    log.save_committed(Some(log_id(1, 90))).await.unwrap();
+    log = reopen(&path, log).await;
+    for keep in [119, 110, 60] {
+        log.truncate_after(Some(log_id(1, keep))).await.unwrap();
+        log = reopen(&path, log).await;
+        assert_eq!(log.status().last, Some(log_id(1, keep)));
+    }
+    append(&mut log, (61..80).map(|index| entry(2, index))).await;
+    log = reopen(&path, log).await;
+    for upto in [0, 30, 60, 61] {
+        log.purge(log_id(if upto > 60 { 2 } else { 1 }, upto)).await.unwrap();
+        log = reopen(&path, log).await;
+        assert_eq!(log.status().first, Some(upto + 1));
+    }
+    // A snapshot from elsewhere purges more than there is.
+    log.purge(log_id(5, 500)).await.unwrap();
+    log = reopen(&path, log).await;
+    assert_eq!(
+        log.status(),
+        Status { first: None, last: Some(log_id(5, 500)), purged: Some(log_id(5, 500)), bytes: 0 }
+    );
+    append(&mut log, [entry(6, 501)]).await;
+    log = reopen(&path, log).await;
+    log.truncate_after(Some(log_id(5, 500))).await.unwrap();
+    log = reopen(&path, log).await;
+    log.close().await;
+}
+
+/// Everything queued at once becomes few transactions, in order.
+#[tokio::test]
+async fn keeps_the_order_of_the_queue() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("log.redb");
+    let mut log = open(&path);
+    for round in 0..50 {
+        let first = round * 10;
+        log.append((first..first + 20).map(|index| entry(round, index)), IOFlushed::noop()).await.unwrap();
+        log.truncate_after(Some(log_id(round, first + 9))).await.unwrap();
+        if round % 10 == 5 {
+            log.purge(log_id(round, first + 3)).await.unwrap();
+        }
+    }
+    log = reopen(&path, log).await;
+    assert_eq!(log.status().last, Some(log_id(49, 499)));
+    assert_eq!(log.status().first, Some(454));
+    log.close().await;
+}
+
+#[tokio::test]
+async fn nosync_keeps_everything_over_a_close() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("log.redb");
+    let (mut log, _fault) = LogStorage::open(&path, true).unwrap();
+    append(&mut log, (0..10).map(|index| entry(1, index))).await;
+    log = reopen(&path, log).await;
+    assert_eq!(log.status().last, Some(log_id(1, 9)));
+    log.close().await;
+}
+
+#[tokio::test]
+async fn a_hole_is_refused_when_it_is_appended() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut log = open(&temp.path().join("log.redb"));
+    append(&mut log, [entry(1, 0)]).await;
+    for index in [0, 2] {
+        let error = log.append([entry(1, index)], IOFlushed::noop()).await.unwrap_err();
+        assert!(error.to_string().contains("where 1 was expected"), "{error}");
+    }
+    log.close().await;
+    assert!(log.append([entry(1, 1)], IOFlushed::noop()).await.is_err(), "closed");
+    assert!(log.save_vote(&Vote::new(1, 1)).await.is_err(), "closed");
+}
+
+#[tokio::test]
+async fn reads_are_bounded_by_bytes_but_never_empty() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut log = open(&temp.path().join("log.redb"));
+    append(&mut log, (0..10).map(|index| sized(1, index, 300_000))).await;
+    append(&mut log, [sized(1, 10, 3_000_000)]).await;
+    assert_eq!(log.limited_get_log_entries(0, 11).await.unwrap().len(), 4);
+    assert_eq!(log.limited_get_log_entries(10, 11).await.unwrap().len(), 1);
+    assert_eq!(log.try_get_log_entries(3..=7).await.unwrap().len(), 5);
+    assert_eq!(log.bytes_after(Some(9)), 3_000_021);
+    assert_eq!(log.bytes_after(Some(10)), 0);
+    assert_eq!(log.bytes_after(None), log.status().bytes);
+    log.close().await;
+}
+
+/// A closed log with three rows and every meta row.
+async fn filled(temp: &tempfile::TempDir) -> PathBuf {
+    let path = temp.path().join("log.redb");
+    let mut log = open(&path);
+    log.save_vote(&Vote::new(3, 1)).await.unwrap();
+    let cluster_id = ClusterId([1; 16]);
+    log.save_identity(Identity { cluster_id, node_id: 7, node_name: "a".into(), module: "m".into() }).await.unwrap();
+    for first in [0, 10, 20] {
+        append(&mut log, (first..first + 10).map(|index| entry(1, index))).await;
+    }
+    log.save_committed(Some(log_id(1, 20))).await.unwrap();
+    log.purge(log_id(1, 3)).await.unwrap();
+    log.close().await;
+    path
+}
+
+fn edit_log(path: &Path, edit: impl FnOnce(&mut redb::Table<'_, u64, &[u8]>)) {
+    let transaction = Database::open(path).unwrap().begin_write().unwrap();
+    edit(&mut transaction.open_table(LOG).unwrap());
+    transaction.commit().unwrap();
+}
+
+fn refusal(path: &Path) -> String {
+    let Err(error) = LogStorage::open(path, false) else { panic!("damage was not found") };
+    crate::fault::chain(&error)
+}
+
+#[tokio::test]
+async fn a_damaged_row_of_the_log_is_named_and_refused() {
+    for key in [0, 10, 20] {
+        let temp = tempfile::tempdir().unwrap();
+        let path = filled(&temp).await;
+        edit_log(&path, |log| {
+            let mut row = log.get(key).unwrap().unwrap().value().to_vec();
+            row[40] ^= 1;
+            log.insert(key, &row[..]).unwrap();
+        });
+        let refusal = refusal(&path);
+        assert!(refusal.contains("log.redb") && refusal.contains(&format!("index {key}")), "{refusal}");
+        assert!(refusal.contains("checksum"), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_or_misplaced_row_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = filled(&temp).await;
+    edit_log(&path, |log| drop(log.remove(10).unwrap()));
+    assert!(refusal(&path).contains("index 20 where 10 was expected"), "{}", refusal(&path));
+    edit_log(&path, |log| {
+        let row = log.get(20).unwrap().unwrap().value().to_vec();
+        log.insert(10, &row[..]).unwrap();
+    });
+    assert!(refusal(&path).contains("row begins with record 20"), "{}", refusal(&path));
+    // The first row with what is not purged.
+    edit_log(&path, |log| drop(log.remove(0).unwrap()));
+    assert!(LogStorage::open(&path, false).is_err());
+}
+
+#[tokio::test]
+async fn a_damaged_meta_row_is_named_and_refused() {
+    for key in [VOTE, COMMITTED, PURGED, IDENTITY] {
+        let temp = tempfile::tempdir().unwrap();
+        let path = filled(&temp).await;
+        let database = Database::open(&path).unwrap();
+        let mut row = {
+            let meta = database.begin_read().unwrap().open_table(META).unwrap();
+            meta.get(key).unwrap().unwrap().value().to_vec()
+        };
+        *row.last_mut().unwrap() ^= 1;
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(META).unwrap().insert(key, &row[..]).unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        assert!(refusal(&path).contains(&format!("table meta, row {key}")), "{}", refusal(&path));
+    }
+}

@@ -110,11 +110,16 @@ impl Snapshots {
     pub fn read_range(&self, id: &str, offset: u64, limit: u64) -> Result<Bytes, Error> {
         let path = self.file_path(&header_of(id)?.id());
         let mut file = File::open(&path).map_err(|source| Error::opening(id, &path, source))?;
-        let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(offset))
-            .and_then(|_| file.take(limit.min(RANGE_BYTES_MAX)).read_to_end(&mut bytes))
-            .map_err(|source| Error::Read { path, source })?;
-        Ok(bytes.into())
+        let mut read = || -> io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            // Some file systems refuse to seek far behind the end.
+            if offset < file.metadata()?.len() {
+                file.seek(SeekFrom::Start(offset))?;
+                Read::by_ref(&mut file).take(limit.min(RANGE_BYTES_MAX)).read_to_end(&mut bytes)?;
+            }
+            Ok(bytes)
+        };
+        Ok(read().map_err(|source| Error::Read { path, source })?.into())
     }
 
     /// Copies a snapshot file from elsewhere, after checking all of it.

@@ -1,0 +1,287 @@
+//! What was typed: on the command line, in the environment, in a file.
+//!
+//! All three say the same things in the same words, so one parser reads them: what the file and the environment say is
+//! put before the command line as if it had been typed there first, and of two the later wins. That gives the order
+//! flags, environment, file, defaults without a merge of our own.
+
+mod layers;
+
+use crate::config::units::{ByteSize, Count, Interval};
+use crate::config::{self, Addresses, Config, Module};
+use crate::net::Address;
+use crate::telemetry::{Format, Level};
+use clap::{ArgAction, Parser};
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const NODE: &str = "Node";
+const GUEST: &str = "Guest";
+const DURABILITY: &str = "Durability and snapshots";
+const CLIENTS: &str = "Clients";
+const LIMITS: &str = "Limits";
+const LOGS: &str = "Logs and help";
+
+/// Serves a WebAssembly component to every Redis client, with all its state in a replicated log.
+#[derive(Parser)]
+#[command(
+    name = "uhaha-server",
+    override_usage = "uhaha-server --module <PATH|builtin:NAME> [OPTIONS]",
+    after_help = AFTER_HELP,
+    args_override_self = true,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    max_term_width = 110,
+)]
+pub struct Args {
+    /// The guest: a component, a core module, or one that the server carries: ticket, kvdb, timeseries.
+    #[arg(short, long, value_name = "PATH|builtin:NAME", help_heading = GUEST)]
+    pub(crate) module: Option<Module>,
+    /// How often the guest's clock and random seed are renewed.
+    #[arg(long, value_name = "DURATION", default_value_t = Interval::from_millis(200), help_heading = GUEST)]
+    pub(crate) tick: Interval,
+    /// Fuel of one command, about an instruction each; more ends it with -FUEL and without a trace.
+    #[arg(long, value_name = "COUNT", default_value_t = Count(10_000_000_000), help_heading = GUEST)]
+    pub(crate) guest_fuel: Count,
+    /// Largest memory of the guest; more ends a command with -OOM and without a trace.
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(4 << 30), help_heading = GUEST)]
+    pub(crate) guest_memory: ByteSize,
+    /// Largest reply of one command; more ends it with -TOOBIG and without a trace.
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(64 << 20), help_heading = GUEST)]
+    pub(crate) guest_reply: ByteSize,
+
+    /// Where to listen; :PORT is every interface. Several with commas between them.
+    #[arg(short, long, value_name = "HOST:PORT", default_value = "127.0.0.1:11001", help_heading = NODE)]
+    pub(crate) addr: Addresses,
+    /// The name of this node, unique in its cluster.
+    #[arg(short = 'n', long, value_name = "NAME", default_value = "1", help_heading = NODE)]
+    pub(crate) id: String,
+    /// Where data lives, in DIR/GUEST/ID.
+    #[arg(short, long, value_name = "DIR", default_value = "data", help_heading = NODE)]
+    pub(crate) dir: PathBuf,
+    /// The address that clients and other nodes are told, if it is not the one listened on.
+    #[arg(long, value_name = "HOST:PORT", help_heading = NODE)]
+    pub(crate) advertise: Option<Address>,
+    /// Reads options from a TOML file: the long names without dashes in front, such as max-clients = 100.
+    #[arg(long, value_name = "FILE", help_heading = NODE)]
+    pub(crate) config: Option<PathBuf>,
+    /// Starts, waits until the node is ready, and stops: creates the data directory, or checks it.
+    #[arg(long, help_heading = NODE)]
+    pub(crate) init_run_quit: bool,
+    /// How long running commands may take when the node is told to stop.
+    #[arg(long, value_name = "DURATION", default_value_t = Interval::from_millis(10_000), help_heading = NODE)]
+    pub(crate) drain_timeout: Interval,
+
+    /// Acknowledges writes before they are on disk: faster, and the last of them are lost with the machine's power.
+    #[arg(long, overrides_with = "sync", help_heading = DURABILITY)]
+    pub(crate) nosync: bool,
+    /// Acknowledges writes once they are on disk (the default).
+    #[arg(long, overrides_with = "nosync", help_heading = DURABILITY)]
+    pub(crate) sync: bool,
+    /// Answers reads from this node's state even when it may be behind the leader's.
+    #[arg(long, overrides_with = "noopenreads", help_heading = DURABILITY)]
+    pub(crate) openreads: bool,
+    /// Answers reads with everything acknowledged before (the default).
+    #[arg(long, overrides_with = "openreads", help_heading = DURABILITY)]
+    pub(crate) noopenreads: bool,
+    /// Starts a new single-node cluster from a snapshot file; ignored when the data directory exists.
+    #[arg(long, value_name = "FILE", help_heading = DURABILITY)]
+    pub(crate) restore: Option<PathBuf>,
+    /// Takes a snapshot after so many log entries.
+    #[arg(long, value_name = "COUNT", default_value_t = Count(1_000_000), help_heading = DURABILITY)]
+    pub(crate) snapshot_log_entries: Count,
+    /// Takes a snapshot after so many bytes of log.
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(1 << 30), help_heading = DURABILITY)]
+    pub(crate) snapshot_log_bytes: ByteSize,
+    /// How many snapshots are kept.
+    #[arg(long, value_name = "COUNT", default_value_t = Count(3), help_heading = DURABILITY)]
+    pub(crate) snapshot_keep: Count,
+    /// Most that one RAFT SNAPSHOT READ returns.
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(64 << 20), help_heading = DURABILITY)]
+    pub(crate) snapshot_read_bytes: ByteSize,
+
+    /// What clients must give to AUTH. Better set as UHAHA_AUTH or in a file: others can see the command line.
+    #[arg(long, value_name = "PASSWORD", help_heading = CLIENTS)]
+    pub(crate) auth: Option<String>,
+    /// Sends clients to the leader with TRY host:port rather than MOVED 0 host:port.
+    #[arg(long, help_heading = CLIENTS)]
+    pub(crate) try_errors: bool,
+    /// Most clients at a time.
+    #[arg(long, value_name = "COUNT", default_value_t = Count(10_000), help_heading = CLIENTS)]
+    pub(crate) max_clients: Count,
+    /// Disconnects a client that sends nothing for this long; 0 never does.
+    #[arg(long, value_name = "DURATION", default_value_t = Interval::from_millis(0), help_heading = CLIENTS)]
+    pub(crate) idle_timeout: Interval,
+    /// Disconnects a client that takes none of its waiting replies for this long.
+    #[arg(long, value_name = "DURATION", default_value_t = Interval::from_millis(60_000), help_heading = CLIENTS)]
+    pub(crate) output_timeout: Interval,
+    /// How often the system asks a silent connection whether it still lives.
+    #[arg(long, value_name = "DURATION", default_value_t = Interval::from_millis(300_000), help_heading = CLIENTS)]
+    pub(crate) keepalive: Interval,
+
+    /// Largest command with all its arguments.
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(128 << 20), help_heading = LIMITS)]
+    pub(crate) max_request_bytes: ByteSize,
+    /// Largest argument.
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(64 << 20), help_heading = LIMITS)]
+    pub(crate) max_argument_bytes: ByteSize,
+    /// Most words of one command.
+    #[arg(long, value_name = "COUNT", default_value_t = Count(1 << 20), help_heading = LIMITS)]
+    pub(crate) max_args: Count,
+    /// Longest command that is typed as a line.
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(64 << 10), help_heading = LIMITS)]
+    pub(crate) max_inline_bytes: ByteSize,
+    /// Most commands of one client that run together.
+    #[arg(long, value_name = "COUNT", default_value_t = Count(4096), help_heading = LIMITS)]
+    pub(crate) max_pipeline: Count,
+    /// Most commands in one log entry.
+    #[arg(long, value_name = "COUNT", default_value_t = Count(4096), help_heading = LIMITS)]
+    pub(crate) batch_commands: Count,
+    /// A log entry gets no more commands once it has this many bytes.
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(4 << 20), help_heading = LIMITS)]
+    pub(crate) batch_bytes: ByteSize,
+    /// Most commands that wait for the log; one more is answered -BUSY.
+    #[arg(long, value_name = "COUNT", default_value_t = Count(262_144), help_heading = LIMITS)]
+    pub(crate) queue_commands: Count,
+    /// Most bytes of commands that wait for the log.
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(512 << 20), help_heading = LIMITS)]
+    pub(crate) queue_bytes: ByteSize,
+
+    /// From what on events are logged; verb is debug.
+    #[arg(short, long, value_enum, value_name = "LEVEL", default_value_t, hide_possible_values = false, help_heading = LOGS)]
+    pub(crate) level: Level,
+    /// The form of the log, which goes to stderr.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t, help_heading = LOGS)]
+    pub(crate) log_format: Format,
+    /// Prints the version.
+    #[arg(short = 'v', short_alias = 'V', long, help_heading = LOGS)]
+    version: bool,
+    /// Prints this help.
+    #[arg(short, long, action = ArgAction::HelpShort, help_heading = LOGS)]
+    help: Option<bool>,
+
+    #[arg(short, long, hide = true)]
+    pub(crate) join: Option<Address>,
+    #[arg(long, hide = true)]
+    pub(crate) tls_cert: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    pub(crate) tls_key: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    pub(crate) nonvoter: bool,
+    #[arg(long, hide = true)]
+    pub(crate) backend: Option<String>,
+    /// The clock of this machine is always the one used.
+    #[arg(long, hide = true)]
+    localtime: bool,
+    #[arg(short, long, hide = true, value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub(crate) test_node: Option<u8>,
+}
+
+const AFTER_HELP: &str = "\
+Every option can also be set as an environment variable, --max-clients as UHAHA_MAX_CLIENTS, or in the file of --config.
+A flag wins over the environment, the environment over the file.
+Sizes: 512, 64KiB, 1.5GiB (or KB, MB, GB of 1000). Durations: 200ms, 5s, 1h 30m. Counts: 1000, 1_000_000.
+
+Examples:
+  Hand out tickets on port 11001, then try redis-cli -p 11001 TICKET
+      uhaha-server --module builtin:ticket
+  Serve a guest of your own on every interface, with a password
+      UHAHA_AUTH=secret uhaha-server -m guest.wasm -a :11001 --advertise db1.example.net:11001
+  Two addresses, data elsewhere, logs for a machine to read
+      uhaha-server -m guest.wasm -a 127.0.0.1:11001,[::1]:11001 -d /var/lib/uhaha --log-format json
+
+Exit codes: 0 stopped as told, 1 failed, 2 wrong usage or configuration.";
+
+/// Why the process ends before a node starts.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0} (see --help)")]
+    Usage(String),
+    #[error("{variable}: {message}")]
+    Environment { variable: String, message: String },
+    #[error("cannot read the configuration file {path}: {message}")]
+    ReadFile { path: String, message: String },
+    #[error("{path}: {message}")]
+    File { path: String, message: String },
+    #[error(transparent)]
+    Config(#[from] config::Error),
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Task {
+    /// To be printed to stdout, then exit 0.
+    Print(String),
+    Run(Box<Config>),
+}
+
+/// Reads the command line, whose first word is the program's name, and the environment.
+pub fn parse(
+    words: impl IntoIterator<Item = OsString>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Task, Error> {
+    let words: Vec<OsString> = words.into_iter().skip(1).collect();
+    // Alone first: a mistake of its own is reported as such, and it may name the file.
+    let typed = match parse_words(&words) {
+        Ok(typed) => typed,
+        Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {
+            return Ok(Task::Print(error.render().to_string()));
+        }
+        Err(error) => return Err(Error::Usage(one_line(&error))),
+    };
+    if typed.version {
+        return Ok(Task::Print(format!("{}\n", version())));
+    }
+    let mut environment = layers::from_environment(environment)?;
+    let unknown = std::mem::take(&mut environment.unknown);
+    let file = match typed.config.or_else(|| environment.config.clone()) {
+        Some(path) => layers::from_file(&path)?,
+        None => layers::Layer::default(),
+    };
+    let all = file.under(environment).words().chain(words).collect::<Vec<_>>();
+    let args = parse_words(&all).map_err(|error| Error::Usage(one_line(&error)))?;
+    let mut config = Config::new(args)?;
+    config.warnings.extend(unknown.iter().map(|name| format!("the environment variable {name} is not an option")));
+    Ok(Task::Run(Box::new(config)))
+}
+
+/// `uhaha-server version X`, with the commit where the build knew it.
+pub fn version() -> String {
+    let name = env!("CARGO_PKG_NAME");
+    let version = env!("CARGO_PKG_VERSION");
+    match option_env!("UHAHA_GIT_SHA") {
+        Some(sha) => format!("{name} version {version} ({sha})"),
+        None => format!("{name} version {version}"),
+    }
+}
+
+impl Error {
+    /// Prints the error as one line and gives the exit code of wrong usage or configuration.
+    pub fn report(&self) -> ExitCode {
+        // When stderr is gone there is nobody left to tell.
+        let _ = writeln!(std::io::stderr(), "{}: {self}", env!("CARGO_PKG_NAME"));
+        ExitCode::from(2)
+    }
+}
+
+fn parse_words(words: &[OsString]) -> Result<Args, clap::Error> {
+    Args::try_parse_from(std::iter::once(OsString::from(env!("CARGO_PKG_NAME"))).chain(words.iter().cloned()))
+}
+
+/// The first paragraph of what clap would print, and its tip.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let mut paragraphs = text.split("\n\n").map(str::trim);
+    let first = paragraphs.next().unwrap_or_default();
+    let mut line = first.strip_prefix("error: ").unwrap_or(first).split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some(tip) = paragraphs.next().and_then(|next| next.strip_prefix("tip: ")) {
+        line.push_str(": ");
+        line.push_str(tip);
+    }
+    line
+}
+
+#[cfg(test)]
+#[path = "cli/tests.rs"]
+mod tests;

@@ -1,0 +1,288 @@
+//! What the arguments mean: `Config`, checked as a whole before anything is opened.
+//!
+//! `node` derives each layer's `Options` from it; no other layer sees it. Its fields are plain values, with the unit in
+//! the name or in the type.
+
+pub mod units;
+
+use crate::cli::Args;
+use crate::dispatch::{Password, Redirect};
+use crate::net::Address;
+use crate::telemetry;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Everything that can be chosen at start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub module: Module,
+    pub tick: Duration,
+    /// Fuel of one command.
+    pub guest_fuel: u64,
+    pub guest_memory_bytes: u64,
+    pub guest_reply_bytes: usize,
+
+    pub addresses: Vec<Address>,
+    /// What the operator calls this node.
+    pub node_name: String,
+    pub dir: PathBuf,
+    pub advertise: Option<Address>,
+
+    /// Whether the log is synced to disk before a write is acknowledged.
+    pub sync: bool,
+    pub open_reads: bool,
+    pub restore: Option<PathBuf>,
+    /// Stop once the node is ready.
+    pub init_run_quit: bool,
+    pub snapshot_log_entries: u64,
+    pub snapshot_log_bytes: u64,
+    pub snapshot_keep: usize,
+    pub snapshot_read_bytes: u64,
+
+    pub batch_commands: usize,
+    pub batch_bytes: usize,
+    pub queue_commands: usize,
+    pub queue_bytes: usize,
+
+    pub password: Option<Password>,
+    pub redirect: Redirect,
+    pub clients: usize,
+    pub idle_timeout: Option<Duration>,
+    pub output_timeout: Duration,
+    pub keepalive: Duration,
+    pub request_bytes: usize,
+    pub argument_bytes: usize,
+    pub args: usize,
+    pub inline_bytes: usize,
+    pub pipeline_commands: usize,
+    /// How long running commands may take when the node stops.
+    pub drain_timeout: Duration,
+
+    pub log_level: telemetry::Level,
+    pub log_format: telemetry::Format,
+    /// What should be said once logging works.
+    pub warnings: Vec<String>,
+}
+
+/// Where the guest comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Module {
+    Path(PathBuf),
+    /// One that the server carries in itself.
+    Builtin(String),
+}
+
+/// Why the arguments make no configuration. One line each, naming the option.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    #[error("--module is missing: give a WebAssembly file, or builtin:ticket, builtin:kvdb or builtin:timeseries")]
+    NoModule,
+    #[error("--{0} must not be {1}")]
+    Value(&'static str, &'static str),
+    #[error("--{0} ({1}) must not be larger than --{2} ({3})")]
+    Order(&'static str, String, &'static str, String),
+    #[error("--id {0:?} must be 1 to 64 letters, digits, '-', '_' or '.', and not begin with '.'")]
+    NodeName(String),
+    #[error("--advertise {0} must name a host and a port that clients can reach")]
+    Advertise(Address),
+    #[error("--test-node {0}: only 1 is possible, because {NOT_YET}")]
+    TestNode(u8),
+    #[error("--{0} is not available: {NOT_YET}")]
+    NotYet(&'static str),
+    #[error("--restore and --join exclude each other: a cluster is restored on its first node")]
+    RestoreAndJoin,
+    #[error("--tls-cert and --tls-key go together")]
+    HalfTls,
+}
+
+const NOT_YET: &str = "this version runs a single node without TLS";
+
+impl Config {
+    pub fn new(args: Args) -> Result<Config, Error> {
+        refuse_clusters(&args)?;
+        let mut addresses = args.addr.0;
+        let mut node_name = args.id;
+        if let Some(number) = args.test_node {
+            if number != 1 {
+                return Err(Error::TestNode(number));
+            }
+            addresses.iter_mut().for_each(|address| *address = with_last_digit(address, number));
+            node_name = number.to_string();
+        }
+        check_node_name(&node_name)?;
+        if let Some(advertise) = &args.advertise
+            && (advertise.is_everywhere() || advertise.port() == 0)
+        {
+            return Err(Error::Advertise(advertise.clone()));
+        }
+        let config = Config {
+            module: args.module.ok_or(Error::NoModule)?,
+            tick: args.tick.0,
+            guest_fuel: args.guest_fuel.0,
+            guest_memory_bytes: args.guest_memory.0,
+            guest_reply_bytes: args.guest_reply.as_usize(),
+            addresses,
+            node_name,
+            dir: args.dir,
+            advertise: args.advertise,
+            sync: !args.nosync,
+            open_reads: args.openreads,
+            restore: args.restore,
+            init_run_quit: args.init_run_quit,
+            snapshot_log_entries: args.snapshot_log_entries.0,
+            snapshot_log_bytes: args.snapshot_log_bytes.0,
+            snapshot_keep: args.snapshot_keep.as_usize(),
+            snapshot_read_bytes: args.snapshot_read_bytes.0,
+            batch_commands: args.batch_commands.as_usize(),
+            batch_bytes: args.batch_bytes.as_usize(),
+            queue_commands: args.queue_commands.as_usize(),
+            queue_bytes: args.queue_bytes.as_usize(),
+            // An empty password is no password, as in Redis.
+            password: args.auth.filter(|text| !text.is_empty()).map(|text| Password::new(&text)),
+            redirect: if args.try_errors { Redirect::Try } else { Redirect::Moved },
+            clients: args.max_clients.as_usize(),
+            idle_timeout: args.idle_timeout.unless_zero(),
+            output_timeout: args.output_timeout.0,
+            keepalive: args.keepalive.0,
+            request_bytes: args.max_request_bytes.as_usize(),
+            argument_bytes: args.max_argument_bytes.as_usize(),
+            args: args.max_args.as_usize(),
+            inline_bytes: args.max_inline_bytes.as_usize(),
+            pipeline_commands: args.max_pipeline.as_usize(),
+            drain_timeout: args.drain_timeout.0,
+            log_level: args.level,
+            log_format: args.log_format,
+            warnings: Vec::new(),
+        };
+        config.check_limits()?;
+        Ok(config)
+    }
+
+    /// What others are told to call this node by, given what it is bound to.
+    pub fn advertised(&self, bound: &[SocketAddr]) -> String {
+        if let Some(advertise) = &self.advertise {
+            return advertise.to_string();
+        }
+        // A port of 0 was chosen by the system, so the bound port is the true one.
+        let port = bound.first().map_or(0, SocketAddr::port);
+        match self.addresses.first() {
+            Some(address) if !address.is_everywhere() => Address::new(address.host(), port).to_string(),
+            _ => Address::new("127.0.0.1", port).to_string(),
+        }
+    }
+
+    fn check_limits(&self) -> Result<(), Error> {
+        let positive = [
+            ("tick", self.tick.as_nanos() as u64),
+            ("guest-fuel", self.guest_fuel),
+            ("guest-memory", self.guest_memory_bytes),
+            ("guest-reply", self.guest_reply_bytes as u64),
+            ("snapshot-log-entries", self.snapshot_log_entries),
+            ("snapshot-log-bytes", self.snapshot_log_bytes),
+            ("snapshot-keep", self.snapshot_keep as u64),
+            ("snapshot-read-bytes", self.snapshot_read_bytes),
+            ("batch-commands", self.batch_commands as u64),
+            ("batch-bytes", self.batch_bytes as u64),
+            ("queue-commands", self.queue_commands as u64),
+            ("queue-bytes", self.queue_bytes as u64),
+            ("max-clients", self.clients as u64),
+            ("output-timeout", self.output_timeout.as_nanos() as u64),
+            ("keepalive", self.keepalive.as_secs()),
+            ("max-request-bytes", self.request_bytes as u64),
+            ("max-argument-bytes", self.argument_bytes as u64),
+            ("max-args", self.args as u64),
+            ("max-inline-bytes", self.inline_bytes as u64),
+            ("max-pipeline", self.pipeline_commands as u64),
+        ];
+        for (name, value) in positive {
+            if value == 0 {
+                return Err(Error::Value(name, "0"));
+            }
+        }
+        // One command must fit wherever commands go, or it could be read but never run. A number of 32 bits counts
+        // the bytes of an argument in the log.
+        let fits = [
+            ("max-argument-bytes", self.argument_bytes, "max-request-bytes", self.request_bytes),
+            ("max-request-bytes", self.request_bytes, "queue-bytes", self.queue_bytes),
+        ];
+        for (small_name, small, large_name, large) in fits {
+            if small > large {
+                let shown = |bytes: usize| units::ByteSize(bytes as u64).to_string();
+                return Err(Error::Order(small_name, shown(small), large_name, shown(large)));
+            }
+        }
+        if self.request_bytes > 1 << 30 {
+            return Err(Error::Value("max-request-bytes", "more than 1GiB"));
+        }
+        Ok(())
+    }
+}
+
+/// What the parser knows already and this version cannot do.
+fn refuse_clusters(args: &Args) -> Result<(), Error> {
+    if args.restore.is_some() && args.join.is_some() {
+        return Err(Error::RestoreAndJoin);
+    }
+    if args.tls_cert.is_some() != args.tls_key.is_some() {
+        return Err(Error::HalfTls);
+    }
+    let asked = [
+        ("join", args.join.is_some()),
+        ("tls-cert", args.tls_cert.is_some()),
+        ("nonvoter", args.nonvoter),
+        ("backend", args.backend.is_some()),
+    ];
+    match asked.into_iter().find(|(_, asked)| *asked) {
+        Some((name, _)) => Err(Error::NotYet(name)),
+        None => Ok(()),
+    }
+}
+
+/// It names a directory, so nothing that a file system could take for a path.
+fn check_node_name(name: &str) -> Result<(), Error> {
+    let fits = (1..=64).contains(&name.len())
+        && !name.starts_with('.')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    if fits { Ok(()) } else { Err(Error::NodeName(name.to_owned())) }
+}
+
+fn with_last_digit(address: &Address, digit: u8) -> Address {
+    Address::new(address.host(), (address.port() / 10).saturating_mul(10).saturating_add(u16::from(digit)))
+}
+
+impl FromStr for Module {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Module, &'static str> {
+        match text.strip_prefix("builtin:") {
+            Some("") => Err("expected a name after builtin:, such as builtin:ticket"),
+            Some(name) => Ok(Module::Builtin(name.to_owned())),
+            None if text.is_empty() => Err("expected a path"),
+            None => Ok(Module::Path(PathBuf::from(text))),
+        }
+    }
+}
+
+/// Several addresses, with commas between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses(pub Vec<Address>);
+
+impl FromStr for Addresses {
+    type Err = crate::net::Error;
+
+    fn from_str(text: &str) -> Result<Addresses, crate::net::Error> {
+        text.split(',').map(|part| part.trim().parse()).collect::<Result<_, _>>().map(Addresses)
+    }
+}
+
+/// As it is typed.
+impl std::fmt::Display for Module {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Module::Path(path) => write!(f, "{}", path.display()),
+            Module::Builtin(name) => write!(f, "builtin:{name}"),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! `INFO`: the state of the server in Redis' sections and names, and two sections of our own.
+
+use super::connection::{REDIS_VERSION, role};
+use super::{Answer, Call, is, raft, verbatim};
+use crate::dispatch::Dispatcher;
+use bytes::Bytes;
+use std::fmt::Display;
+
+type Section = (&'static str, fn(&Dispatcher, &mut Lines));
+
+const SECTIONS: &[Section] = &[
+    ("Server", server),
+    ("Clients", clients),
+    ("Memory", memory),
+    ("Persistence", persistence),
+    ("Stats", stats),
+    ("Replication", replication),
+    ("CPU", cpu),
+    ("Cluster", |_, lines| lines.put("cluster_enabled", 1)),
+    ("Keyspace", |_, _| {}),
+    ("Raft", |dispatcher, lines| raft::fields(dispatcher).iter().for_each(|(name, value)| lines.put(name, value))),
+    ("Machine", machine),
+];
+
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn put(&mut self, name: &str, value: impl Display) {
+        self.0.push_str(&format!("{name}:{value}\r\n"));
+    }
+}
+
+pub(super) fn info(call: Call<'_>) -> Answer {
+    let mut lines = Lines::default();
+    for (name, write) in SECTIONS {
+        if is_asked(call.args, name) {
+            if !lines.0.is_empty() {
+                lines.0.push_str("\r\n");
+            }
+            lines.0.push_str(&format!("# {name}\r\n"));
+            write(call.dispatcher, &mut lines);
+        }
+    }
+    Ok(verbatim(lines.0))
+}
+
+fn is_asked(args: &[Bytes], section: &str) -> bool {
+    let every = ["default", "all", "everything"];
+    args.is_empty() || args.iter().any(|arg| is(arg, section) || every.iter().any(|word| is(arg, word)))
+}
+
+fn server(dispatcher: &Dispatcher, lines: &mut Lines) {
+    let status = dispatcher.cluster.status();
+    let uptime = dispatcher.clients.uptime().as_secs();
+    lines.put("redis_version", REDIS_VERSION);
+    lines.put("redis_mode", "standalone");
+    lines.put("server_name", env!("CARGO_PKG_NAME"));
+    lines.put("server_version", env!("CARGO_PKG_VERSION"));
+    lines.put("os", std::env::consts::OS);
+    lines.put("arch_bits", usize::BITS);
+    lines.put("process_id", std::process::id());
+    lines.put("tcp_port", super::cluster::host_and_port(&status.node.address).1);
+    lines.put("uptime_in_seconds", uptime);
+    lines.put("uptime_in_days", uptime / 86_400);
+}
+
+fn clients(dispatcher: &Dispatcher, lines: &mut Lines) {
+    lines.put("connected_clients", dispatcher.clients.count());
+    lines.put("maxclients", dispatcher.clients.most());
+    lines.put("blocked_clients", 0);
+}
+
+fn memory(dispatcher: &Dispatcher, lines: &mut Lines) {
+    let resident = proc_status("VmRSS:").unwrap_or(0) * 1024;
+    let peak = proc_status("VmHWM:").unwrap_or(0) * 1024;
+    lines.put("used_memory", resident);
+    lines.put("used_memory_rss", resident);
+    lines.put("used_memory_peak", peak);
+    lines.put("used_memory_state", dispatcher.machine.status().memory_bytes);
+    lines.put("maxmemory", 0);
+    lines.put("maxmemory_policy", "noeviction");
+}
+
+/// A field of `/proc/self/status`, where there is one.
+fn proc_status(field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+fn persistence(dispatcher: &Dispatcher, lines: &mut Lines) {
+    let status = dispatcher.cluster.status();
+    lines.put("loading", 0);
+    lines.put("aof_enabled", 1);
+    lines.put("log_sync", if dispatcher.options.sync { "always" } else { "no" });
+    lines.put("last_log_index", status.last_log_index());
+    lines.put("last_snapshot_index", status.snapshot_index());
+    lines.put("rdb_changes_since_last_save", status.applied_index().saturating_sub(status.snapshot_index()));
+}
+
+fn stats(dispatcher: &Dispatcher, lines: &mut Lines) {
+    dispatcher.stats.fields().iter().for_each(|(name, value)| lines.put(name, value));
+}
+
+fn replication(dispatcher: &Dispatcher, lines: &mut Lines) {
+    let members = dispatcher.cluster.members();
+    let applied = dispatcher.cluster.status().applied_index();
+    lines.put("role", role(dispatcher));
+    if dispatcher.cluster.is_leader() {
+        lines.put("connected_slaves", members.iter().filter(|member| !member.leader).count());
+    } else {
+        let leader = dispatcher.cluster.leader().map(|leader| leader.address).unwrap_or_default();
+        let (host, port) = super::cluster::host_and_port(&leader);
+        lines.put("master_host", host);
+        lines.put("master_port", port);
+        lines.put("master_link_status", if leader.is_empty() { "down" } else { "up" });
+        lines.put("slave_repl_offset", applied);
+    }
+    lines.put("master_repl_offset", applied);
+}
+
+fn cpu(_: &Dispatcher, lines: &mut Lines) {
+    // Linux counts in hundredths of a second towards programs, whatever the kernel's own clock is.
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name of the program may hold blanks and brackets; the fields after its last bracket do not.
+    let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11);
+    let mut seconds = || fields.next().and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0) / 100.0;
+    let user = seconds();
+    let system = seconds();
+    lines.put("used_cpu_sys", format_args!("{system:.6}"));
+    lines.put("used_cpu_user", format_args!("{user:.6}"));
+}
+
+fn machine(dispatcher: &Dispatcher, lines: &mut Lines) {
+    let description = dispatcher.machine.description();
+    let status = dispatcher.machine.status();
+    lines.put("machine_name", &description.name);
+    lines.put("machine_version", &description.version);
+    lines.put("machine_commands", description.commands.len());
+    lines.put("machine_now", status.now);
+    lines.put("machine_boottime", status.boot);
+    lines.put("machine_applied_index", status.applied.map_or(0, |log_id| log_id.index));
+    lines.put("machine_memory_bytes", status.memory_bytes);
+    lines.put("machine_traps", status.traps);
+}

@@ -1,0 +1,157 @@
+//! `RAFT`: the node's part in the cluster.
+//!
+//! `RAFT SERVER` and `RAFT SNAPSHOT` have subcommands of their own, which the table does not know: their handlers look
+//! at the third word.
+
+use super::{ADMIN, Answer, Arg, Builtin, Call, PLAIN, Run, help, is, lossy, snapshot};
+use crate::dispatch::error::{err, syntax, unknown_subcommand};
+use crate::dispatch::{Dispatcher, glob};
+use crate::reply::Reply;
+
+pub(super) const ROWS: &[Builtin] = &[Builtin {
+    name: "RAFT",
+    arity: -2,
+    flags: PLAIN,
+    group: "cluster",
+    summary: "Commands about the cluster, its log and its snapshots",
+    arguments: &[],
+    run: Run::Family(MEMBERS),
+}];
+
+const SERVER: &[Arg] = &[
+    Arg::word("list", "LIST"),
+    Arg::text("id address [VOTER|NONVOTER]").after("ADD"),
+    Arg::text("id").after("REMOVE"),
+    Arg::text("id").after("PROMOTE"),
+    Arg::text("id").after("DEMOTE"),
+];
+
+const SNAPSHOT: &[Arg] = &[
+    Arg::word("now", "NOW"),
+    Arg::word("list", "LIST"),
+    Arg::text("id").after("FILE"),
+    Arg::text("id [RANGE offset limit]").after("READ"),
+];
+
+const MEMBERS: &[Builtin] = &[
+    Builtin {
+        name: "LEADER",
+        arity: 2,
+        flags: PLAIN,
+        group: "",
+        summary: "Returns the leader's address, empty if none is known",
+        arguments: &[],
+        run: Run::Now(|call| {
+            Ok(Reply::bulk(call.dispatcher.cluster.leader().map(|leader| leader.address).unwrap_or_default()))
+        }),
+    },
+    Builtin {
+        name: "INFO",
+        arity: -2,
+        flags: PLAIN,
+        group: "",
+        summary: "Returns the fields that match a pattern, or all",
+        arguments: &[Arg::text("pattern").optional().multiple()],
+        run: Run::Now(info),
+    },
+    Builtin {
+        name: "SERVER",
+        arity: -3,
+        flags: ADMIN,
+        group: "",
+        summary: "Lists or changes the members of the cluster",
+        arguments: &[Arg::one_of("subcommand", SERVER)],
+        run: Run::Now(server),
+    },
+    Builtin {
+        name: "SNAPSHOT",
+        arity: -3,
+        flags: ADMIN,
+        group: "",
+        summary: "Takes, lists, locates or reads snapshots of this node",
+        arguments: &[Arg::one_of("subcommand", SNAPSHOT)],
+        run: Run::Later(snapshot::snapshot),
+    },
+    Builtin {
+        name: "HELP",
+        arity: 2,
+        flags: PLAIN,
+        group: "",
+        summary: "Prints this help.",
+        arguments: &[],
+        run: Run::Now(|_| help("RAFT", MEMBERS)),
+    },
+];
+
+fn info(call: Call<'_>) -> Answer {
+    let fits = |name: &str| call.args.is_empty() || call.args.iter().any(|arg| glob::matches(arg, name.as_bytes()));
+    let fields = fields(call.dispatcher).into_iter().filter(|(name, _)| fits(name));
+    Ok(Reply::Map(fields.map(|(name, value)| (Reply::bulk(name), Reply::bulk(value))).collect()))
+}
+
+/// In the order of their names.
+pub(super) fn fields(dispatcher: &Dispatcher) -> Vec<(&'static str, String)> {
+    let status = dispatcher.cluster.status();
+    let members = dispatcher.cluster.members();
+    let configuration: Vec<String> = members
+        .iter()
+        .map(|member| format!("{}:{}", member.node, if member.voter { "voter" } else { "nonvoter" }))
+        .collect();
+    // Entries that are applied in the moment between the two counts must not make it negative.
+    let behind = status.last_log_index().saturating_sub(status.applied_index());
+    let loaded = match status.last_log_index() {
+        0 => 100.0,
+        last => 100.0 * status.applied_index().min(last) as f64 / last as f64,
+    };
+    vec![
+        ("applied_index", status.applied_index().to_string()),
+        ("commit_index", status.commit_index().to_string()),
+        ("fsm_pending", status.apply_pending.to_string()),
+        ("id", status.node.name.clone()),
+        ("last_log_index", status.last_log_index().to_string()),
+        ("last_log_term", status.last_log_term().to_string()),
+        ("last_snapshot_index", status.snapshot_index().to_string()),
+        ("last_snapshot_term", status.snapshot_term().to_string()),
+        ("latest_configuration", configuration.join(",")),
+        ("logs_behind", behind.to_string()),
+        ("logs_loaded_percent", format!("{loaded:.1}")),
+        ("node_id", status.node_id.to_string()),
+        ("num_peers", members.iter().filter(|member| member.node_id != status.node_id).count().to_string()),
+        ("purged_index", status.purged_index().to_string()),
+        ("state", status.role.to_string()),
+        ("term", status.term.to_string()),
+        ("voter", status.voter.to_string()),
+    ]
+}
+
+fn server(call: Call<'_>) -> Answer {
+    let [subcommand, args @ ..] = call.args else {
+        return Err(syntax());
+    };
+    match (lossy(subcommand).to_ascii_uppercase().as_str(), args) {
+        ("LIST", []) => Ok(list(call.dispatcher)),
+        ("ADD", [_, _]) => Err(alone("ADD")),
+        ("ADD", [_, _, role]) if ["VOTER", "NONVOTER", "NON-VOTER"].iter().any(|word| is(role, word)) => {
+            Err(alone("ADD"))
+        }
+        (name @ ("REMOVE" | "PROMOTE" | "DEMOTE"), [_]) => Err(alone(name)),
+        ("LIST" | "ADD" | "REMOVE" | "PROMOTE" | "DEMOTE", _) => Err(syntax()),
+        _ => Err(unknown_subcommand(subcommand, "RAFT")),
+    }
+}
+
+fn alone(name: &str) -> crate::reply::ErrorReply {
+    err(format!("RAFT SERVER {name} is not available: this version runs a single node"))
+}
+
+fn list(dispatcher: &Dispatcher) -> Reply {
+    let row = |member: crate::raft::Member| {
+        Reply::fields([
+            ("id", Reply::bulk(member.node.name)),
+            ("address", Reply::bulk(member.node.address)),
+            ("leader", Reply::bulk(member.leader.to_string())),
+            ("voter", Reply::bulk(member.voter.to_string())),
+        ])
+    };
+    Reply::Array(dispatcher.cluster.members().into_iter().map(row).collect())
+}

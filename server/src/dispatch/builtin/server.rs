@@ -1,0 +1,155 @@
+//! About the server and its machine: `VERSION MACHINE BARRIER SHUTDOWN ROLE TIME INFO`.
+
+use super::{ADMIN, Answer, Arg, Builtin, Call, FAST, Later, PLAIN, Run, info, is};
+use crate::dispatch::error::{from_raft, syntax};
+use crate::reply::Reply;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub(super) const ROWS: &[Builtin] = &[
+    Builtin {
+        name: "VERSION",
+        arity: 1,
+        flags: FAST,
+        group: "server",
+        summary: "Returns the name and version of the machine",
+        arguments: &[],
+        run: Run::Now(version),
+    },
+    Builtin {
+        name: "MACHINE",
+        arity: -1,
+        flags: PLAIN,
+        group: "server",
+        summary: "Returns the machine's clock, in nanoseconds or for people",
+        arguments: &[Arg::word("human", "HUMAN").optional()],
+        run: Run::Now(machine),
+    },
+    Builtin {
+        name: "BARRIER",
+        arity: 1,
+        flags: PLAIN,
+        group: "server",
+        summary: "Returns once all writes before it are applied",
+        arguments: &[],
+        run: Run::Later(barrier),
+    },
+    Builtin {
+        name: "SHUTDOWN",
+        arity: -1,
+        flags: ADMIN,
+        group: "server",
+        summary: "Stops this node; running commands are finished first",
+        arguments: &[
+            Arg::one_of("save-selector", &[Arg::word("nosave", "NOSAVE"), Arg::word("save", "SAVE")]).optional(),
+            Arg::word("now", "NOW").optional(),
+            Arg::word("force", "FORCE").optional(),
+        ],
+        run: Run::Now(shutdown),
+    },
+    Builtin {
+        name: "ROLE",
+        arity: 1,
+        flags: FAST,
+        group: "server",
+        summary: "Returns the role of this node in Redis' words",
+        arguments: &[],
+        run: Run::Now(role),
+    },
+    Builtin {
+        name: "TIME",
+        arity: 1,
+        flags: FAST,
+        group: "server",
+        summary: "Returns the machine's clock in seconds and microseconds",
+        arguments: &[],
+        run: Run::Now(time),
+    },
+    Builtin {
+        name: "INFO",
+        arity: -1,
+        flags: PLAIN,
+        group: "server",
+        summary: "Tells about the server, by sections",
+        arguments: &[Arg::text("section").optional().multiple()],
+        run: Run::Now(info::info),
+    },
+];
+
+fn version(call: Call<'_>) -> Answer {
+    let description = call.dispatcher.machine.description();
+    Ok(Reply::bulk(format!("{} version {}", description.name, description.version)))
+}
+
+fn machine(call: Call<'_>) -> Answer {
+    let human = match call.args {
+        [] => false,
+        [word] if is(word, "HUMAN") || is(word, "H") => true,
+        _ => return Err(syntax()),
+    };
+    let status = call.dispatcher.machine.status();
+    let uptime = status.now.saturating_sub(status.boot);
+    let at = |ns: u64| match human {
+        true => human_time(ns),
+        false => ns.to_string(),
+    };
+    let uptime = match human {
+        true => humantime::format_duration(Duration::from_nanos(uptime)).to_string(),
+        false => uptime.to_string(),
+    };
+    Ok(Reply::fields([
+        ("boottime", Reply::bulk(at(status.boot))),
+        ("now", Reply::bulk(at(status.now))),
+        ("uptime", Reply::bulk(uptime)),
+    ]))
+}
+
+/// RFC 3339. Nanoseconds of 64 bits end in the year 2554, which has four digits.
+pub(super) fn human_time(ns: u64) -> String {
+    let time: SystemTime = UNIX_EPOCH + Duration::from_nanos(ns);
+    humantime::format_rfc3339_nanos(time).to_string()
+}
+
+fn barrier(call: Call<'_>) -> Later<'_> {
+    Box::pin(async move {
+        let Call { dispatcher, .. } = call;
+        let outcome = dispatcher.cluster.barrier().await;
+        outcome.map(|()| Reply::OK).map_err(|error| from_raft(&error, dispatcher.options.redirect))
+    })
+}
+
+/// As in Redis there is no reply: the connection ends, and with it the server.
+fn shutdown(call: Call<'_>) -> Answer {
+    let known = ["NOSAVE", "SAVE", "NOW", "FORCE"];
+    if !call.args.iter().all(|arg| known.iter().any(|word| is(arg, word))) {
+        return Err(syntax());
+    }
+    tracing::info!(client = call.client.id(), "a client asked for shutdown");
+    call.client.want_replies(false);
+    call.client.close();
+    call.dispatcher.shutdown.cancel();
+    Ok(Reply::OK)
+}
+
+fn role(call: Call<'_>) -> Answer {
+    let status = call.dispatcher.cluster.status();
+    let applied = Reply::Integer(status.applied_index() as i64);
+    if call.dispatcher.cluster.is_leader() {
+        return Ok(Reply::Array(vec![Reply::bulk("master"), applied, Reply::Array(vec![])]));
+    }
+    let leader = call.dispatcher.cluster.leader().map(|leader| leader.address).unwrap_or_default();
+    let (host, port) = super::cluster::host_and_port(&leader);
+    let state = if leader.is_empty() { "connect" } else { "connected" };
+    Ok(Reply::Array(vec![
+        Reply::bulk("slave"),
+        Reply::bulk(host),
+        Reply::Integer(i64::from(port)),
+        Reply::bulk(state),
+        applied,
+    ]))
+}
+
+fn time(call: Call<'_>) -> Answer {
+    let now = call.dispatcher.machine.status().now;
+    let micros = (now / 1000) % 1_000_000;
+    Ok(Reply::Array(vec![Reply::bulk((now / 1_000_000_000).to_string()), Reply::bulk(micros.to_string())]))
+}

@@ -1,0 +1,131 @@
+//! `Client`: what the server knows of one connected client, and what commands may change about it.
+//!
+//! The session owns it and lends it to each command. The part that other clients may see or end lies in an `Entry`
+//! that the register of all clients shares.
+
+use super::clients::{Clients, Entry, Profile};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// The version of the protocol in which replies are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resp {
+    #[default]
+    V2,
+    V3,
+}
+
+impl Resp {
+    pub(super) fn number(self) -> i64 {
+        match self {
+            Resp::V2 => 2,
+            Resp::V3 => 3,
+        }
+    }
+}
+
+/// Which replies the client wants to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Replies {
+    On,
+    Off,
+    /// Not this many, the running command's included.
+    Skip(u8),
+}
+
+#[derive(Debug)]
+pub struct Client {
+    entry: Arc<Entry>,
+    clients: Arc<Clients>,
+    authenticated: bool,
+    resp: Resp,
+    replies: Replies,
+    closing: bool,
+}
+
+impl Client {
+    pub(super) fn new(entry: Arc<Entry>, clients: Arc<Clients>, authenticated: bool) -> Client {
+        Client { entry, clients, authenticated, resp: Resp::V2, replies: Replies::On, closing: false }
+    }
+
+    pub fn id(&self) -> u64 {
+        self.entry.id
+    }
+
+    pub fn is_authenticated(&self) -> bool {
+        self.authenticated
+    }
+
+    pub fn resp(&self) -> Resp {
+        self.resp
+    }
+
+    /// Whether the session must end once the replies so far are written.
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Cancelled when the session must end: the client is killed, or the server stops.
+    pub fn ended(&self) -> CancellationToken {
+        self.entry.ended.clone()
+    }
+
+    /// Cancelled when the session must end at once, with replies waiting or not.
+    pub fn killed(&self) -> CancellationToken {
+        self.entry.killed.clone()
+    }
+
+    /// Whether the client wants the reply at hand. To be asked once for each command.
+    pub fn takes_reply(&mut self) -> bool {
+        match self.replies {
+            Replies::On => true,
+            Replies::Off => false,
+            Replies::Skip(left) => {
+                self.replies = if left > 1 { Replies::Skip(left - 1) } else { Replies::On };
+                false
+            }
+        }
+    }
+
+    pub(super) fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+
+    pub(super) fn profile(&self) -> Profile {
+        self.entry.profile()
+    }
+
+    pub(super) fn change_profile(&self, change: impl FnOnce(&mut Profile)) {
+        self.entry.change_profile(change);
+    }
+
+    pub(super) fn set_resp(&mut self, resp: Resp) {
+        self.resp = resp;
+        self.entry.change_profile(|profile| profile.resp = resp);
+    }
+
+    pub(super) fn set_authenticated(&mut self, authenticated: bool) {
+        self.authenticated = authenticated;
+    }
+
+    pub(super) fn close(&mut self) {
+        self.closing = true;
+    }
+
+    pub(super) fn want_replies(&mut self, want: bool) {
+        self.replies = if want { Replies::On } else { Replies::Off };
+    }
+
+    /// Leaves out the reply of the running command and of the next, unless all are off anyway.
+    pub(super) fn skip_next_reply(&mut self) {
+        if self.replies != Replies::Off {
+            self.replies = Replies::Skip(2);
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.clients.remove(self.entry.id);
+    }
+}

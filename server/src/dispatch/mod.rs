@@ -1,0 +1,235 @@
+//! From a `Command` to the one place that can answer it.
+//!
+//! `Dispatcher::route` checks who asks, what is asked and with how many words, and says where the command goes: to the
+//! log, to the machine for reading, or to a built-in. The session above gathers what goes the same way and calls
+//! `write`, `read` or `answer`; it owns the `Client`, whose state built-ins may change.
+
+mod builtin;
+mod client;
+mod clients;
+mod error;
+mod glob;
+mod password;
+mod stats;
+mod table;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use client::{Client, Resp};
+pub use password::Password;
+pub use table::Error;
+
+use crate::command::Command;
+use crate::guest::spec::Kind;
+use crate::machine::Machine;
+use crate::raft::{self, Cluster};
+use crate::reply::{ErrorCode, ErrorReply, Reply};
+use crate::resp3;
+use crate::storage::snapshots::Snapshots;
+use builtin::{Builtin, Call, Run};
+use clients::Clients;
+use stats::Stats;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use table::{Row, Table, Target};
+use tokio_util::sync::CancellationToken;
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What clients must give to `AUTH`; `None` lets everybody in.
+    pub password: Option<Password>,
+    /// Most clients at a time; one more is told so and disconnected.
+    pub clients_max: usize,
+    pub redirect: Redirect,
+    /// Largest piece of a snapshot that one `RAFT SNAPSHOT READ` returns.
+    pub snapshot_read_bytes_max: u64,
+    /// Whether the log is synced before a write is acknowledged; shown in `INFO`.
+    pub sync: bool,
+    /// Shown by `CONFIG GET timeout`.
+    pub idle_timeout: Option<Duration>,
+    /// Shown by `CONFIG GET proto-max-bulk-len`.
+    pub argument_bytes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            password: None,
+            clients_max: 10_000,
+            redirect: Redirect::Moved,
+            snapshot_read_bytes_max: 64 << 20,
+            sync: true,
+            idle_timeout: None,
+            argument_bytes_max: 64 << 20,
+        }
+    }
+}
+
+/// How a client is sent to the leader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Redirect {
+    /// `MOVED 0 host:port`, which cluster clients follow.
+    #[default]
+    Moved,
+    /// `TRY host:port`, uhaha's own.
+    Try,
+}
+
+/// Where a command goes.
+#[derive(Debug)]
+pub enum Route {
+    /// Nowhere: this is the reply.
+    Refuse(ErrorReply),
+    /// To the log, by `Dispatcher::write`.
+    Write,
+    /// To the machine, by `Dispatcher::read`.
+    Read,
+    /// To the server itself, by `Dispatcher::answer`, once all before it are answered.
+    Local(Local),
+}
+
+/// A built-in that is found and may be run.
+#[derive(Clone, Copy, Debug)]
+pub struct Local {
+    builtin: &'static Builtin,
+    /// Words that name it: two for a subcommand.
+    names: usize,
+}
+
+#[derive(Debug)]
+pub struct Dispatcher {
+    options: Options,
+    table: Table,
+    cluster: Arc<Cluster>,
+    machine: Arc<Machine>,
+    snapshots: Arc<Snapshots>,
+    clients: Arc<Clients>,
+    stats: Stats,
+    /// Cancelled by `SHUTDOWN`, and by the node when it stops for another reason.
+    shutdown: CancellationToken,
+}
+
+impl Dispatcher {
+    /// Refuses a guest whose commands clash with ours. `shutdown` is the node's: cancelling it ends every session, and
+    /// the command `SHUTDOWN` cancels it.
+    pub fn new(
+        options: Options,
+        cluster: Arc<Cluster>,
+        machine: Arc<Machine>,
+        snapshots: Arc<Snapshots>,
+        shutdown: CancellationToken,
+    ) -> Result<Dispatcher, Error> {
+        let table = Table::new(&machine.description())?;
+        let clients = Arc::new(Clients::new(options.clients_max, shutdown.clone()));
+        Ok(Dispatcher { options, table, cluster, machine, snapshots, clients, stats: Stats::default(), shutdown })
+    }
+
+    /// Registers a client until it is dropped, or says why it cannot be served.
+    pub fn connect(&self, peer: SocketAddr, local: SocketAddr) -> Result<Client, ErrorReply> {
+        match self.clients.add(peer, local, self.options.password.is_none()) {
+            Some(client) => {
+                self.stats.connected();
+                Ok(client)
+            }
+            None => {
+                self.stats.rejected();
+                Err(error::err("max number of clients reached"))
+            }
+        }
+    }
+
+    /// To be called once for all that a client has sent together.
+    pub fn note_active(&self, client: &Client) {
+        self.clients.note_active(client.entry());
+    }
+
+    pub fn route(&self, client: &Client, command: &Command) -> Route {
+        self.stats.command();
+        let route = self.find(client, command);
+        if let Route::Refuse(_) = route {
+            self.stats.refused();
+        }
+        route
+    }
+
+    fn find(&self, client: &Client, command: &Command) -> Route {
+        let found = self.table.find(command.name());
+        // A stranger does not even learn which commands there are.
+        if !client.is_authenticated() && !found.is_some_and(|(_, row)| row.is_for_strangers()) {
+            return Route::Refuse(ErrorReply {
+                code: ErrorCode::NoAuth,
+                message: "Authentication required.".to_owned(),
+            });
+        }
+        let Some((at, row)) = found else {
+            return Route::Refuse(error::unknown_command(command.words()));
+        };
+        client.entry().note_row(at);
+        if !row.arity_fits(command.words().len()) {
+            return Route::Refuse(error::wrong_arity(&row.name));
+        }
+        match row.target {
+            Target::Guest(Kind::Write) => Route::Write,
+            Target::Guest(Kind::Read) => Route::Read,
+            Target::Guest(Kind::Intermediate) => {
+                Route::Refuse(error::err("this server does not run intermediate commands"))
+            }
+            Target::Builtin(builtin) => match builtin.run {
+                Run::FamilyOr(..) if command.args().is_empty() => Route::Local(Local { builtin, names: 1 }),
+                Run::Family(_) | Run::FamilyOr(..) => self.member(row, command),
+                _ => Route::Local(Local { builtin, names: 1 }),
+            },
+        }
+    }
+
+    /// The subcommand of a family. A family's arity is -2, so there is a second word.
+    fn member(&self, family: &Row, command: &Command) -> Route {
+        let Some(name) = command.args().first() else {
+            return Route::Refuse(error::wrong_arity(&family.name));
+        };
+        match family.subcommand(name) {
+            None => Route::Refuse(error::unknown_subcommand(name, &family.name.to_ascii_uppercase())),
+            Some(row) if !row.arity_fits(command.words().len()) => Route::Refuse(error::wrong_arity(&row.name)),
+            Some(Row { target: Target::Builtin(builtin), .. }) => Route::Local(Local { builtin, names: 2 }),
+            Some(_) => Route::Refuse(error::wrong_arity(&family.name)),
+        }
+    }
+
+    /// Runs a built-in.
+    pub async fn answer(&self, local: Local, client: &mut Client, command: &Command) -> Reply {
+        let args = command.words().get(local.names..).unwrap_or_default();
+        let call = Call { dispatcher: self, client, args };
+        let answer = match local.builtin.run {
+            Run::Now(run) | Run::FamilyOr(_, run) => run(call),
+            Run::Later(run) => run(call).await,
+            Run::Family(_) => Err(error::wrong_arity(local.builtin.name)),
+        };
+        answer.unwrap_or_else(Reply::Error)
+    }
+
+    /// Runs writes in order through the log: one reply each.
+    pub async fn write(&self, commands: Vec<Command>) -> Vec<Reply> {
+        let count = commands.len();
+        self.replies(count, self.cluster.propose(commands).await)
+    }
+
+    /// Runs reads in order on one state: one reply each.
+    pub async fn read(&self, commands: Vec<Command>) -> Vec<Reply> {
+        let count = commands.len();
+        self.replies(count, self.cluster.read(commands).await)
+    }
+
+    fn replies(&self, count: usize, outcome: Result<Vec<resp3::Value>, raft::Error>) -> Vec<Reply> {
+        match outcome {
+            Ok(values) => values.into_iter().map(Reply::Encoded).collect(),
+            Err(error) => {
+                self.stats.failed(count);
+                let reply = Reply::Error(error::from_raft(&error, self.options.redirect));
+                vec![reply; count]
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! `Error`: not now, or not here. The one place that reads openraft's errors.
+
+use crate::type_config::{Node, TypeConfig};
+use openraft::error::{ClientWriteError, Fatal, ForwardToLeader, InitializeError, LinearizableReadError, RaftError};
+use std::io;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing was done.
+    #[error("not the leader")]
+    NotLeader { leader: Node },
+    /// Nothing was done.
+    #[error("no leader is known")]
+    NoLeader,
+    /// It may have been done, or may still be.
+    #[error("the outcome is not known")]
+    Unknown,
+    /// Nothing was done.
+    #[error("too much is waiting")]
+    Busy,
+    /// Nothing was done.
+    #[error("the node is stopping")]
+    Stopped,
+    #[error("a snapshot is being taken")]
+    SnapshotInProgress,
+    #[error("nothing happened since the last snapshot")]
+    NothingToSnapshot,
+    #[error("the snapshot was not taken")]
+    SnapshotFailed,
+    /// Nothing was done.
+    #[error("the operating system gives no entropy")]
+    Entropy(#[source] getrandom::Error),
+    #[error("the options are refused")]
+    Options { source: Box<openraft::ConfigError> },
+    #[error("cannot start a cluster of one")]
+    Bootstrap { source: Box<InitializeError<TypeConfig>> },
+    #[error("raft does not start")]
+    Start { source: io::Error },
+    #[error("this node does not become the leader")]
+    Lead,
+}
+
+impl From<ForwardToLeader<TypeConfig>> for Error {
+    fn from(error: ForwardToLeader<TypeConfig>) -> Error {
+        match error.leader_node {
+            Some(leader) => Error::NotLeader { leader },
+            None => Error::NoLeader,
+        }
+    }
+}
+
+impl From<ClientWriteError<TypeConfig>> for Error {
+    fn from(error: ClientWriteError<TypeConfig>) -> Error {
+        match error {
+            ClientWriteError::ForwardToLeader(forward) => forward.into(),
+            // It was in a log that another leader may have taken over.
+            ClientWriteError::LogEntryDiscarded(_) => Error::Unknown,
+            // Neither can befall a normal entry; to say that nothing is known is safe.
+            ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_) => Error::Unknown,
+        }
+    }
+}
+
+impl From<LinearizableReadError<TypeConfig>> for Error {
+    fn from(error: LinearizableReadError<TypeConfig>) -> Error {
+        match error {
+            LinearizableReadError::ForwardToLeader(forward) => forward.into(),
+            LinearizableReadError::QuorumNotEnough(_) => Error::NoLeader,
+        }
+    }
+}
+
+impl From<Fatal<TypeConfig>> for Error {
+    fn from(error: Fatal<TypeConfig>) -> Error {
+        match error {
+            Fatal::Stopped => Error::Stopped,
+            Fatal::StorageError(_) | Fatal::Panicked => {
+                tracing::error!(%error, "raft has stopped");
+                Error::Stopped
+            }
+        }
+    }
+}
+
+impl<E: Into<Error>> From<RaftError<TypeConfig, E>> for Error {
+    fn from(error: RaftError<TypeConfig, E>) -> Error {
+        match error {
+            RaftError::APIError(error) => error.into(),
+            RaftError::Fatal(fatal) => fatal.into(),
+        }
+    }
+}
+
+impl From<InitializeError<TypeConfig>> for Error {
+    fn from(error: InitializeError<TypeConfig>) -> Error {
+        Error::Bootstrap { source: Box::new(error) }
+    }
+}

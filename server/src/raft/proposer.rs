@@ -1,0 +1,154 @@
+//! `Proposer`: many commands → one `Proposal` → many replies.
+//!
+//! One task takes whatever waits and proposes it as one entry. A few proposals are in flight at once; what comes in
+//! while they are is the next batch, so batches grow with the load and a lone command waits for nobody. Each proposal
+//! names the term for which it was stamped, and openraft refuses it in any other.
+
+use super::queue::{Answers, Queue};
+use super::ticker::{Moment, Ticker, seed};
+use super::{Error, Options, Raft};
+use crate::command::Command;
+use crate::machine::Machine;
+use crate::proposal::Proposal;
+use crate::type_config::{NodeId, TypeConfig};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::impls::OneshotResponder;
+use openraft::raft::ClientWriteResult;
+use openraft::vote::RaftLeaderId;
+use std::time::Instant;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+type Outcome = Result<ClientWriteResult<TypeConfig>, tokio::sync::oneshot::error::RecvError>;
+
+pub(super) struct Proposer {
+    raft: Raft,
+    machine: Machine,
+    queue: Queue,
+    ticker: Ticker,
+    /// The last term for which a proposal was stamped.
+    term: Option<u64>,
+    node_id: NodeId,
+    batch_commands_max: usize,
+    batch_bytes_max: usize,
+    proposals_in_flight_max: usize,
+    idle: Interval,
+}
+
+impl Proposer {
+    pub(super) fn new(raft: Raft, machine: Machine, queue: Queue, options: &Options) -> Proposer {
+        let mut idle = interval(options.tick);
+        idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Proposer {
+            raft,
+            machine,
+            queue,
+            ticker: Ticker::new(options.tick, Moment::now()),
+            term: None,
+            node_id: options.node_id,
+            batch_commands_max: options.batch_commands_max,
+            batch_bytes_max: options.batch_bytes_max,
+            proposals_in_flight_max: options.proposals_in_flight_max.max(1),
+            idle,
+        }
+    }
+
+    /// Until the queue is closed and everything in it is answered.
+    pub(super) async fn run(mut self) {
+        let mut in_flight = FuturesUnordered::new();
+        loop {
+            while in_flight.len() < self.proposals_in_flight_max {
+                let Some(batch) = self.queue.take(self.batch_commands_max, self.batch_bytes_max) else { break };
+                let (commands, answers) = batch.split();
+                in_flight.extend(self.propose(commands, answers).await);
+            }
+            if self.queue.is_done() && in_flight.is_empty() {
+                return;
+            }
+            tokio::select! {
+                Some((outcome, answers)) = in_flight.next() => answer(outcome, answers),
+                () = self.queue.changed(), if in_flight.len() < self.proposals_in_flight_max => {}
+                _ = self.idle.tick() => {
+                    if in_flight.is_empty() && self.is_tick_wanted() {
+                        in_flight.extend(self.propose(Vec::new(), Answers::default()).await);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands one proposal to openraft; what it returns waits for the outcome. Nothing if it was refused at once.
+    async fn propose(
+        &mut self,
+        commands: Vec<Command>,
+        answers: Answers,
+    ) -> Option<impl Future<Output = (Outcome, Answers)> + use<>> {
+        let term = match self.leading_term() {
+            Ok(term) => term,
+            Err(leader) => {
+                answers.error(|| leader.clone().map_or(Error::NoLeader, |leader| Error::NotLeader { leader }));
+                return None;
+            }
+        };
+        let proposal = match self.proposal(term, &commands) {
+            Ok(proposal) => proposal,
+            Err(error) => {
+                answers.error(|| Error::Entropy(error));
+                return None;
+            }
+        };
+        // The proposal holds a copy; the buffers of the sockets are free again.
+        drop(commands);
+        let (responder, outcome) = OneshotResponder::new_pair();
+        let leader = <TypeConfig as openraft::RaftTypeConfig>::LeaderId::new(term, self.node_id).to_committed();
+        match self.raft.write(proposal).responder(responder).with_leader(leader).await {
+            Ok(()) => Some(async move { (outcome.await, answers) }),
+            Err(fatal) => {
+                tracing::debug!(%fatal, "proposal not accepted");
+                answers.error(|| Error::from(fatal.clone()));
+                None
+            }
+        }
+    }
+
+    /// The term in which this node leads, or who does.
+    fn leading_term(&mut self) -> Result<u64, Option<crate::type_config::Node>> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        if !metrics.state.is_leader() {
+            return Err(super::status::leader(&metrics));
+        }
+        Ok(metrics.current_term)
+    }
+
+    fn proposal(&mut self, term: u64, commands: &[Command]) -> Result<Proposal, getrandom::Error> {
+        if self.term != Some(term) {
+            self.ticker.lead(Moment::now(), self.machine.status().now);
+            self.term = Some(term);
+        }
+        let now = Instant::now();
+        let seed = if self.ticker.is_due(now) { Some(seed()?) } else { None };
+        if seed.is_some() {
+            self.ticker.ticked(now);
+        }
+        Ok(Proposal::encode(self.ticker.stamp(now), seed, commands.iter()))
+    }
+
+    /// An idle cluster writes nothing but the ticks that its machine asks for.
+    fn is_tick_wanted(&mut self) -> bool {
+        self.machine.wants_ticks() && self.raft.is_leader() && self.ticker.is_due(Instant::now())
+    }
+}
+
+fn answer(outcome: Outcome, answers: Answers) {
+    match outcome {
+        Ok(Ok(response)) => answers.replies(&response.data),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "proposal failed");
+            answers.error(|| error.clone().into());
+        }
+        // openraft has stopped with the entry in its hands: it may be in the log.
+        Err(_) => answers.error(|| Error::Unknown),
+    }
+}

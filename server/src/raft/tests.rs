@@ -1,0 +1,226 @@
+use super::*;
+use crate::fault::Alarm;
+use crate::guest::{Guest, Limits};
+use crate::machine;
+use crate::storage::DataDir;
+use crate::storage::snapshots::Snapshots;
+use bytes::Bytes;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const COUNTER: &[u8] = include_bytes!("../../../tests/guests/counter.wat");
+
+fn command(words: &[&str]) -> Command {
+    Command::new(words.iter().map(|word| Bytes::copy_from_slice(word.as_bytes())).collect()).unwrap()
+}
+
+fn options() -> Options {
+    Options::new(1, Node { name: "one".into(), address: "127.0.0.1:1".into() })
+}
+
+struct Running {
+    cluster: Cluster,
+    machine: Machine,
+    _dir: DataDir,
+}
+
+async fn start(path: &Path, options: Options) -> Running {
+    let dir = DataDir::open(path).unwrap();
+    let (log, _fault) = LogStorage::open(&dir.log_path(), false).unwrap();
+    let cache = tempfile::tempdir().unwrap();
+    let guest = Arc::new(Guest::load(COUNTER, Limits::default(), cache.path()).unwrap());
+    let snapshots = Snapshots::open(dir.snapshots_path(), 3).unwrap();
+    let alarm = Alarm::default();
+    let start = machine::Options { guest, snapshots, purged: log.status().purged, committed: None, alarm };
+    let machine = Machine::start(start).unwrap();
+    let cluster = Cluster::start(options, log, machine.clone()).await.unwrap();
+    Running { cluster, machine, _dir: dir }
+}
+
+fn text(values: Vec<resp3::Value>) -> Vec<String> {
+    values.iter().map(|value| String::from_utf8(value.as_bytes().to_vec()).unwrap()).collect()
+}
+
+async fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !reached() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what} not reached");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn proposes_reads_and_restarts() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = start(temp.path(), options()).await;
+    assert!(node.cluster.is_leader());
+    assert_eq!(node.cluster.leader(), Some(options().node));
+    let replies = node.cluster.propose(vec![command(&["A"]), command(&["E", "x"]), command(&["B"])]).await.unwrap();
+    assert_eq!(text(replies), [":1\r\n", "$1\r\nx\r\n", ":3\r\n"]);
+    assert_eq!(text(node.cluster.read(vec![command(&["R"]); 2]).await.unwrap()), [":3\r\n"; 2]);
+    assert!(node.cluster.propose(Vec::new()).await.unwrap().is_empty());
+    node.cluster.barrier().await.unwrap();
+    let status = node.cluster.status();
+    assert_eq!((status.role, status.voter, status.leader), (Role::Leader, true, Some(1)));
+    assert_eq!(status.applied, status.last_log);
+    node.cluster.shutdown().await;
+    assert!(matches!(node.cluster.propose(vec![command(&["A"])]).await, Err(Error::Stopped)));
+    assert!(matches!(node.cluster.read(vec![command(&["A"])]).await, Err(Error::Stopped)));
+    drop(node);
+
+    let mut moved = options();
+    moved.node.address = "127.0.0.1:2".into();
+    let node = start(temp.path(), moved.clone()).await;
+    assert_eq!(text(node.cluster.read(vec![command(&["R"])]).await.unwrap()), [":3\r\n"]);
+    assert_eq!(node.cluster.members(), [Member { node_id: 1, node: moved.node, leader: true, voter: true }]);
+    assert!(node.cluster.status().term > status.term);
+    node.cluster.shutdown().await;
+}
+
+/// Every group gets its own replies, in its own order, whatever was gathered with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replies_go_to_who_asked() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = start(temp.path(), Options { batch_commands_max: 50, ..options() }).await;
+    let mut tasks = Vec::new();
+    for client in 0..40 {
+        let cluster = node.cluster.clone();
+        tasks.push(tokio::spawn(async move {
+            for round in 0..20 {
+                let commands: Vec<Command> =
+                    (0..client % 7).map(|i| command(&["E", &format!("{client}/{round}/{i}")])).collect();
+                let expected: Vec<String> = commands
+                    .iter()
+                    .map(|c| format!("${}\r\n{}\r\n", c.args()[0].len(), c.args()[0].escape_ascii()))
+                    .collect();
+                assert_eq!(text(cluster.propose(commands).await.unwrap()), expected);
+                assert_eq!(cluster.read(vec![command(&["R"]); client % 5]).await.unwrap().len(), client % 5);
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let expected: usize = (0..40).map(|client| client % 7 * 20).sum();
+    assert_eq!(text(node.cluster.read(vec![command(&["R"])]).await.unwrap()), [format!(":{expected}\r\n")]);
+    node.cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_the_bounds_is_busy_and_shutdown_answers_what_is_queued() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = start(temp.path(), Options { queue_commands_max: 4, proposals_in_flight_max: 1, ..options() }).await;
+    let tasks: Vec<_> = (0..200)
+        .map(|_| {
+            let cluster = node.cluster.clone();
+            tokio::spawn(async move { cluster.propose(vec![command(&["A"]), command(&["B"])]).await })
+        })
+        .collect();
+    let (mut done, mut busy) = (0, 0);
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(replies) => done += replies.len(),
+            Err(Error::Busy) => busy += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(done, 2 * (200 - busy));
+    let last = node.cluster.clone();
+    let last = tokio::spawn(async move { last.propose(vec![command(&["A"])]).await });
+    node.cluster.shutdown().await;
+    match last.await.unwrap() {
+        Ok(replies) => done += replies.len(),
+        Err(error) => assert!(matches!(error, Error::Stopped), "{error}"),
+    }
+    drop(node);
+    // Busy means not done: exactly what was acknowledged is there.
+    let node = start(temp.path(), options()).await;
+    assert_eq!(text(node.cluster.read(vec![command(&["R"])]).await.unwrap()), [format!(":{done}\r\n")]);
+    node.cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn snapshots_purge_the_log_and_survive_a_restart() {
+    let temp = tempfile::tempdir().unwrap();
+    let options = Options { snapshot_log_entries_kept: 2, ..options() };
+    let node = start(temp.path(), options.clone()).await;
+    for _ in 0..20 {
+        node.cluster.propose(vec![command(&["A"])]).await.unwrap();
+    }
+    let applied = node.cluster.status().applied.unwrap().index;
+    let snapshot = node.cluster.snapshot().await.unwrap();
+    assert_eq!(snapshot.index, applied);
+    assert!(matches!(node.cluster.snapshot().await, Err(Error::NothingToSnapshot)));
+    wait_for("purge", || node.cluster.status().first_log_index == Some(applied - 1)).await;
+    node.cluster.propose(vec![command(&["A"])]).await.unwrap();
+    node.cluster.shutdown().await;
+    drop(node);
+    let node = start(temp.path(), options).await;
+    assert_eq!(text(node.cluster.read(vec![command(&["R"])]).await.unwrap()), [":21\r\n"]);
+    assert_eq!(node.cluster.status().snapshot.map(|log_id| log_id.index), Some(applied));
+    node.cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_log_is_compacted_by_entries_and_by_bytes() {
+    for (entries, bytes) in [(10, u64::MAX), (u64::MAX >> 2, 4000)] {
+        let temp = tempfile::tempdir().unwrap();
+        let options = Options {
+            snapshot_log_entries: entries,
+            snapshot_log_bytes: bytes,
+            snapshot_log_entries_kept: 0,
+            ..options()
+        };
+        let node = start(temp.path(), options).await;
+        for _ in 0..20 {
+            node.cluster.propose(vec![command(&["A", &"x".repeat(400)])]).await.unwrap();
+        }
+        wait_for("compaction", || node.cluster.status().purged.is_some()).await;
+        node.cluster.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ticks_begin_a_term_and_follow_only_while_wanted() {
+    let temp = tempfile::tempdir().unwrap();
+    let options = Options { tick: Duration::from_millis(20), ..options() };
+    let node = start(temp.path(), options.clone()).await;
+    node.cluster.propose(vec![command(&["A"])]).await.unwrap();
+    let ticks = |node: &Running| node.machine.status().ticks;
+    wait_for("the guest's wish", || !node.machine.wants_ticks()).await;
+    let begun = ticks(&node);
+    assert!(begun >= 1);
+    let last = node.cluster.status().last_log;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(node.cluster.status().last_log, last, "an idle cluster writes nothing");
+    node.cluster.propose(vec![command(&["W"])]).await.unwrap();
+    let (ticks_before, now_before) = (ticks(&node), node.machine.status().now);
+    wait_for("ticks", || ticks(&node) >= ticks_before + 4).await;
+    assert!(node.machine.status().now > now_before + 3 * 19_000_000, "ticks keep their distance");
+    node.cluster.shutdown().await;
+    drop(node);
+    // The first proposal of the next term is a tick again.
+    let node = start(temp.path(), Options { tick: Duration::from_secs(3600), ..options }).await;
+    let before = ticks(&node);
+    node.cluster.propose(vec![command(&["A"])]).await.unwrap();
+    node.cluster.propose(vec![command(&["A"])]).await.unwrap();
+    node.cluster.barrier().await.unwrap();
+    assert!(ticks(&node) <= before + 1);
+    node.cluster.shutdown().await;
+}
+
+/// From nothing, and from a log, to the first reply.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_node_does_not_wait_for_an_election_timeout() {
+    let temp = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let begun = Instant::now();
+        let node = start(temp.path(), options()).await;
+        node.cluster.propose(vec![command(&["A"])]).await.unwrap();
+        let elapsed = begun.elapsed();
+        // Well below the least election timeout, with room for a busy machine.
+        assert!(elapsed < Duration::from_millis(700), "{elapsed:?}");
+        println!("first reply after {elapsed:?}");
+        node.cluster.shutdown().await;
+    }
+}

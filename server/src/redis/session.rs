@@ -1,0 +1,270 @@
+//! One client from its first byte to its last.
+//!
+//! The session reads what is there, cuts it into commands, and lets the dispatcher say where each goes. Neighbours that
+//! go the same way go together: consecutive writes are one proposal, consecutive reads one call of the machine. Replies
+//! come in the order of the commands. It reads again only when all are written, so a client that does not take its
+//! replies stops being read, and the system's buffers push back on it.
+
+use super::{Decoder, Options, ProtocolError, encode};
+use crate::command::Command;
+use crate::dispatch::{Client, Dispatcher, Route};
+use crate::reply::{ErrorCode, ErrorReply, Reply};
+use bytes::BytesMut;
+use std::future::pending;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
+
+/// A buffer that grew larger for one reply is given back.
+const KEPT_OUTPUT_BYTES_MAX: usize = 1 << 20;
+
+/// How a session came to its end.
+#[derive(Debug)]
+pub enum End {
+    /// The client closed the connection, in the middle of a command or not.
+    Gone,
+    /// The client said `QUIT`, or `SHUTDOWN`.
+    Quit,
+    /// There are too many clients.
+    Refused,
+    /// The client was killed, or the server stops.
+    Ended,
+    /// Nothing came for the idle timeout.
+    Idle,
+    /// The client took nothing for the output timeout.
+    Stuck,
+    Protocol(ProtocolError),
+    Io(io::Error),
+}
+
+/// Serves one client over a stream.
+#[derive(Debug)]
+pub struct Session<S> {
+    wire: Wire<S>,
+    decoder: Decoder,
+    dispatcher: Arc<Dispatcher>,
+    client: Client,
+}
+
+/// The stream with what waits to be written to it.
+#[derive(Debug)]
+struct Wire<S> {
+    stream: S,
+    output: BytesMut,
+    options: Options,
+    ended: CancellationToken,
+    killed: CancellationToken,
+}
+
+/// Commands that go the same way, and refusals between them.
+#[derive(Debug, Default)]
+struct Group {
+    writes: bool,
+    commands: Vec<Command>,
+    /// One for each command and refusal, in order; `None` for what the dispatcher will answer.
+    refusals: Vec<Option<ErrorReply>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+    /// Serves until the client goes or has to go. `peer` and `local` are the two ends of the connection.
+    pub async fn serve(
+        mut stream: S,
+        peer: std::net::SocketAddr,
+        local: std::net::SocketAddr,
+        dispatcher: Arc<Dispatcher>,
+        options: Options,
+    ) -> End {
+        let client = match dispatcher.connect(peer, local) {
+            Ok(client) => client,
+            Err(refusal) => {
+                let line = format!("-{refusal}\r\n");
+                // Whether it still listens does not matter.
+                let _ = tokio::time::timeout(options.output_timeout, stream.write_all(line.as_bytes())).await;
+                return End::Refused;
+            }
+        };
+        let wire = Wire {
+            stream,
+            output: BytesMut::new(),
+            options: options.clone(),
+            ended: client.ended(),
+            killed: client.killed(),
+        };
+        let mut session = Session { wire, decoder: Decoder::new(options), dispatcher, client };
+        let end = session.run().await.unwrap_or_else(|end| end);
+        // Says goodbye properly, so that the last replies arrive.
+        let _ = tokio::time::timeout(Duration::from_secs(1), session.wire.stream.shutdown()).await;
+        end
+    }
+
+    async fn run(&mut self) -> Result<End, End> {
+        let ended = self.wire.ended.clone();
+        let mut commands = Vec::new();
+        loop {
+            let broken = self.decode(&mut commands);
+            if commands.is_empty() && broken.is_none() {
+                self.read(&ended).await?;
+                continue;
+            }
+            self.dispatcher.note_active(&self.client);
+            self.run_pipeline(&mut commands).await?;
+            if self.client.is_closing() {
+                self.wire.flush().await?;
+                return Ok(End::Quit);
+            }
+            if let Some(error) = broken {
+                let message = format!("Protocol error: {error}");
+                self.emit(&Reply::error(ErrorCode::Err, message)).await?;
+                self.wire.flush().await?;
+                return Ok(End::Protocol(error));
+            }
+            self.wire.flush().await?;
+            if ended.is_cancelled() {
+                return Ok(End::Ended);
+            }
+        }
+    }
+
+    /// Takes the commands that are whole already, up to the limit of a pipeline.
+    fn decode(&mut self, commands: &mut Vec<Command>) -> Option<ProtocolError> {
+        // A stranger's first command may be the one that makes the next ones welcome.
+        let authenticated = self.client.is_authenticated();
+        let most = if authenticated { self.wire.options.pipeline_commands_max } else { 1 };
+        while commands.len() < most {
+            match self.decoder.next(authenticated) {
+                Ok(Some(command)) => commands.push(command),
+                Ok(None) => return None,
+                Err(error) => return Some(error),
+            }
+        }
+        None
+    }
+
+    async fn read(&mut self, ended: &CancellationToken) -> Result<(), End> {
+        let idle = self.wire.options.idle_timeout;
+        let idle = async {
+            match idle {
+                Some(idle) => tokio::time::sleep(idle).await,
+                None => pending().await,
+            }
+        };
+        let read = tokio::select! {
+            biased;
+            () = ended.cancelled() => return Err(End::Ended),
+            read = self.wire.stream.read_buf(self.decoder.room()) => read,
+            () = idle => return Err(End::Idle),
+        };
+        match read {
+            Ok(0) => Err(End::Gone),
+            Ok(bytes) => {
+                self.decoder.took(bytes);
+                Ok(())
+            }
+            Err(error) if is_gone(&error) => Err(End::Gone),
+            Err(error) => Err(End::Io(error)),
+        }
+    }
+
+    /// Runs the commands in order. What follows one that closes the connection is not run.
+    async fn run_pipeline(&mut self, commands: &mut Vec<Command>) -> Result<(), End> {
+        let mut group = Group::default();
+        for command in commands.drain(..) {
+            let writes = match self.dispatcher.route(&self.client, &command) {
+                Route::Refuse(error) => {
+                    group.refusals.push(Some(error));
+                    continue;
+                }
+                Route::Local(local) => {
+                    self.run_group(&mut group).await?;
+                    let reply = self.dispatcher.answer(local, &mut self.client, &command).await;
+                    self.emit(&reply).await?;
+                    if self.client.is_closing() {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                Route::Write => true,
+                Route::Read => false,
+            };
+            if writes != group.writes {
+                self.run_group(&mut group).await?;
+                group.writes = writes;
+            }
+            group.commands.push(command);
+            group.refusals.push(None);
+        }
+        self.run_group(&mut group).await
+    }
+
+    async fn run_group(&mut self, group: &mut Group) -> Result<(), End> {
+        let commands = std::mem::take(&mut group.commands);
+        let replies = match (commands.is_empty(), group.writes) {
+            (true, _) => Vec::new(),
+            (false, true) => self.dispatcher.write(commands).await,
+            (false, false) => self.dispatcher.read(commands).await,
+        };
+        let mut replies = replies.into_iter();
+        for refusal in group.refusals.drain(..) {
+            let reply = match refusal {
+                Some(error) => Reply::Error(error),
+                // One reply for each command is the dispatcher's promise; a client that missed one would read
+                // those of other commands as its own from there on.
+                None => {
+                    replies.next().ok_or_else(|| End::Io(io::Error::other("a command was left without a reply")))?
+                }
+            };
+            self.emit(&reply).await?;
+        }
+        Ok(())
+    }
+
+    async fn emit(&mut self, reply: &Reply) -> Result<(), End> {
+        if self.client.takes_reply() {
+            encode(&mut self.wire.output, self.client.resp(), reply);
+            if self.wire.output.len() >= self.wire.options.output_bytes_flush {
+                self.wire.flush().await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Wire<S> {
+    /// Writes all that waits. The client has the output timeout to take some of it, each time anew.
+    async fn flush(&mut self) -> Result<(), End> {
+        while !self.output.is_empty() {
+            let written = tokio::select! {
+                biased;
+                written = self.stream.write_buf(&mut self.output) => written,
+                () = self.killed.cancelled() => return Err(End::Ended),
+                () = tokio::time::sleep(self.options.output_timeout) => return Err(End::Stuck),
+            };
+            match written {
+                Ok(0) => return Err(End::Gone),
+                Ok(_) => {}
+                Err(error) if is_gone(&error) => return Err(End::Gone),
+                Err(error) => return Err(End::Io(error)),
+            }
+        }
+        if self.output.capacity() > KEPT_OUTPUT_BYTES_MAX {
+            self.output = BytesMut::new();
+        }
+        match self.stream.flush().await {
+            Ok(()) => Ok(()),
+            Err(error) if is_gone(&error) => Err(End::Gone),
+            Err(error) => Err(End::Io(error)),
+        }
+    }
+}
+
+/// Errors that say no more than that the other side is not there.
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}
+
+#[cfg(test)]
+#[path = "session/tests.rs"]
+mod tests;
