@@ -67,7 +67,7 @@ pub(super) fn from_raft(error: &raft::Error, redirect: Redirect) -> ErrorReply {
             reply(ErrorCode::TryAgain, "The operating system gives no entropy, nothing was done")
         }
         // These end the start of a node, before there is a client.
-        raft::Error::Options { .. } | raft::Error::Bootstrap { .. } | raft::Error::Start { .. } | raft::Error::Lead => {
+        raft::Error::Options { .. } | raft::Error::Bootstrap { .. } | raft::Error::Lead => {
             err(error.to_string())
         }
     }
@@ -85,13 +85,12 @@ mod tests {
 
     #[test]
     fn each_refusal_has_its_code() {
-        let leader = Some(Node { name: "2".into(), address: "10.0.0.2:11001".into() });
-        let line = |error, redirect| from_raft(&error, redirect).to_string();
+        let line = |error: &raft::Error, redirect| from_raft(error, redirect).to_string();
+        let leader = Node { name: "2".into(), address: "10.0.0.2:11001".into() };
         let not_leader = raft::Error::NotLeader { leader };
-        assert_eq!(line(not_leader.clone(), Redirect::Moved), "MOVED 0 10.0.0.2:11001");
-        assert_eq!(line(not_leader, Redirect::Try), "TRY 10.0.0.2:11001");
+        assert_eq!(line(&not_leader, Redirect::Moved), "MOVED 0 10.0.0.2:11001");
+        assert_eq!(line(&not_leader, Redirect::Try), "TRY 10.0.0.2:11001");
         let starts = [
-            (raft::Error::NotLeader { leader: None }, "CLUSTERDOWN "),
             (raft::Error::NoLeader, "CLUSTERDOWN "),
             (raft::Error::Unknown, "UNKNOWN "),
             (raft::Error::Busy, "BUSY "),
@@ -99,7 +98,7 @@ mod tests {
             (raft::Error::SnapshotInProgress, "ERR "),
         ];
         for (error, start) in starts {
-            assert!(line(error.clone(), Redirect::Moved).starts_with(start), "{error:?}");
+            assert!(line(&error, Redirect::Moved).starts_with(start), "{error:?}");
         }
     }
 

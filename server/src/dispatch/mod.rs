@@ -4,6 +4,7 @@
 //! log, to the machine for reading, or to a built-in. The session above gathers what goes the same way and calls
 //! `write`, `read` or `answer`; it owns the `Client`, whose state built-ins may change.
 
+mod backend;
 mod builtin;
 mod client;
 mod clients;
@@ -28,6 +29,7 @@ use crate::raft::{self, Cluster};
 use crate::reply::{ErrorCode, ErrorReply, Reply};
 use crate::resp3;
 use crate::storage::snapshots::Snapshots;
+use backend::Backend;
 use builtin::{Builtin, Call, Run};
 use clients::Clients;
 use stats::Stats;
@@ -103,9 +105,7 @@ pub struct Local {
 pub struct Dispatcher {
     options: Options,
     table: Table,
-    cluster: Arc<Cluster>,
-    machine: Arc<Machine>,
-    snapshots: Arc<Snapshots>,
+    backend: Backend,
     clients: Arc<Clients>,
     stats: Stats,
     /// Cancelled by `SHUTDOWN`, and by the node when it stops for another reason.
@@ -122,9 +122,13 @@ impl Dispatcher {
         snapshots: Arc<Snapshots>,
         shutdown: CancellationToken,
     ) -> Result<Dispatcher, Error> {
-        let table = Table::new(&machine.description())?;
+        Dispatcher::over(options, Backend::Node { cluster, machine, snapshots }, shutdown)
+    }
+
+    fn over(options: Options, backend: Backend, shutdown: CancellationToken) -> Result<Dispatcher, Error> {
+        let table = Table::new(&backend.description())?;
         let clients = Arc::new(Clients::new(options.clients_max, shutdown.clone()));
-        Ok(Dispatcher { options, table, cluster, machine, snapshots, clients, stats: Stats::default(), shutdown })
+        Ok(Dispatcher { options, table, backend, clients, stats: Stats::default(), shutdown })
     }
 
     /// Registers a client until it is dropped, or says why it cannot be served.
@@ -213,13 +217,13 @@ impl Dispatcher {
     /// Runs writes in order through the log: one reply each.
     pub async fn write(&self, commands: Vec<Command>) -> Vec<Reply> {
         let count = commands.len();
-        self.replies(count, self.cluster.propose(commands).await)
+        self.replies(count, self.backend.propose(commands).await)
     }
 
     /// Runs reads in order on one state: one reply each.
     pub async fn read(&self, commands: Vec<Command>) -> Vec<Reply> {
         let count = commands.len();
-        self.replies(count, self.cluster.read(commands).await)
+        self.replies(count, self.backend.read(commands).await)
     }
 
     fn replies(&self, count: usize, outcome: Result<Vec<resp3::Value>, raft::Error>) -> Vec<Reply> {

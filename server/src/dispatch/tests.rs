@@ -127,10 +127,10 @@ async fn guest_commands_go_to_the_log_or_to_the_machine() {
 #[tokio::test]
 async fn what_the_cluster_refuses_is_answered_by_rule() {
     let mut talk = plain();
-    talk.fixture.cluster.fail(Some(raft::Error::Unknown));
+    talk.fixture.cluster.fail(Some(|| raft::Error::Unknown));
     assert!(talk.text("SET a 1").await.starts_with("-UNKNOWN "));
     assert!(talk.text("BARRIER").await.starts_with("-UNKNOWN "));
-    talk.fixture.cluster.fail(Some(raft::Error::SnapshotInProgress));
+    talk.fixture.cluster.fail(Some(|| raft::Error::SnapshotInProgress));
     assert_eq!(talk.text("RAFT SNAPSHOT NOW").await, "-ERR a snapshot is in progress\r\n");
     talk.fixture.cluster.fail(None);
     talk.expect(&[("BARRIER", "+OK")]).await;
@@ -216,6 +216,38 @@ async fn cluster_clients_see_one_shard() {
     .await;
     assert!(talk.text("CLUSTER INFO").await.contains("cluster_state:ok\r\n"));
     assert!(talk.text("CLUSTER SHARDS").await.starts_with("*1\r\n*4\r\n$5\r\nslots\r\n*2\r\n:0\r\n:16383\r\n"));
+}
+
+#[tokio::test]
+async fn a_follower_shows_who_leads_and_stands_in_when_nobody_does() {
+    let mut talk = plain();
+    talk.fixture.cluster.follow(true);
+    talk.expect(&[
+        ("ROLE", "*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:11002\r\n$9\r\nconnected\r\n:0"),
+        ("RAFT LEADER", "$15\r\n127.0.0.1:11002"),
+    ])
+    .await;
+    let one = "6b86b273ff34fce19d6b804eff5a3f5747ada4ea";
+    let two = "d4735e3a265e16eee03f59718b9b5d03019c07d8";
+    let nodes = |first: &str, second: &str| Reply::Verbatim(format!("{first}\n{second}\n"));
+    assert_eq!(
+        talk.ask("CLUSTER NODES").await,
+        nodes(
+            &format!("{two} 127.0.0.1:11002@11002 master - 0 0 1 connected 0-16383"),
+            &format!("{one} 127.0.0.1:11001@11001 myself,slave {two} 0 0 1 connected"),
+        )
+    );
+    talk.fixture.cluster.follow(false);
+    assert_eq!(
+        talk.ask("CLUSTER NODES").await,
+        nodes(
+            &format!("{one} 127.0.0.1:11001@11001 myself,master - 0 0 1 connected 0-16383"),
+            &format!("{two} 127.0.0.1:11002@11002 slave {one} 0 0 1 connected"),
+        )
+    );
+    talk.expect(&[("RAFT LEADER", "$0\r\n")].map(|(line, expected)| (line, expected.trim_end()))).await;
+    assert!(talk.text("CLUSTER INFO").await.contains("cluster_state:fail\r\n"));
+    assert!(talk.text("INFO replication").await.contains("role:slave\r\n"));
 }
 
 #[tokio::test]

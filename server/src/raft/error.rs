@@ -2,7 +2,6 @@
 
 use crate::type_config::{Node, TypeConfig};
 use openraft::error::{ClientWriteError, Fatal, ForwardToLeader, InitializeError, LinearizableReadError, RaftError};
-use std::io;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -34,8 +33,6 @@ pub enum Error {
     Options { source: Box<openraft::ConfigError> },
     #[error("cannot start a cluster of one")]
     Bootstrap { source: Box<InitializeError<TypeConfig>> },
-    #[error("raft does not start")]
-    Start { source: io::Error },
     #[error("this node does not become the leader")]
     Lead,
 }

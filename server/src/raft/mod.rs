@@ -40,7 +40,11 @@ use crate::storage::snapshots::SnapshotInfo;
 use crate::type_config::{Node, TypeConfig};
 use openraft::async_runtime::watch::WatchReceiver;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::task::TaskTracker;
+
+/// How long `shutdown` waits for what is in flight.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
@@ -97,7 +101,10 @@ impl Cluster {
                 tasks,
             }),
         };
-        membership::lead_if_alone(&cluster, &options, is_new).await?;
+        if let Err(error) = membership::lead_if_alone(&cluster, &options, is_new).await {
+            cluster.shutdown().await;
+            return Err(error);
+        }
         Ok(cluster)
     }
 
@@ -158,10 +165,15 @@ impl Cluster {
         shared.writes.close();
         shared.reads.close();
         shared.compaction.close();
-        shared.tasks.wait().await;
+        // Without a quorum nothing in flight is ever answered; stopping Raft then answers it.
+        let drained = tokio::time::timeout(DRAIN_TIMEOUT, shared.tasks.wait()).await.is_ok();
+        if !drained {
+            tracing::warn!("proposals are not answered in time");
+        }
         if let Err(error) = shared.raft.shutdown().await {
             tracing::warn!(%error, "raft did not stop cleanly");
         }
+        shared.tasks.wait().await;
         shared.log.close().await;
     }
 }

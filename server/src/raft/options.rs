@@ -17,7 +17,7 @@ pub struct Options {
     /// What may wait to be proposed, and again to be read; over it a caller gets `Error::Busy`.
     pub queue_commands_max: usize,
     pub queue_bytes_max: usize,
-    /// With more than one, the log is written while the next batch is replicated.
+    /// With two, the next batch is on its way while the last one is synced; with more, batches get smaller.
     pub proposals_in_flight_max: usize,
     /// A snapshot is taken when the log behind the last one has so many entries or bytes.
     pub snapshot_log_entries: u64,
@@ -42,7 +42,7 @@ impl Options {
             batch_bytes_max: 1 << 20,
             queue_commands_max: 256 << 10,
             queue_bytes_max: 256 << 20,
-            proposals_in_flight_max: 4,
+            proposals_in_flight_max: 2,
             snapshot_log_entries: 100_000,
             snapshot_log_bytes: 64 << 20,
             snapshot_log_entries_kept: 100,

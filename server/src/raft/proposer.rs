@@ -10,7 +10,7 @@ use super::{Error, Options, Raft};
 use crate::command::Command;
 use crate::machine::Machine;
 use crate::proposal::Proposal;
-use crate::type_config::{NodeId, TypeConfig};
+use crate::type_config::{Node, NodeId, TypeConfig};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -18,9 +18,17 @@ use openraft::impls::OneshotResponder;
 use openraft::raft::ClientWriteResult;
 use openraft::vote::RaftLeaderId;
 use std::time::Instant;
+use tokio::sync::oneshot::error::RecvError;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-type Outcome = Result<ClientWriteResult<TypeConfig>, tokio::sync::oneshot::error::RecvError>;
+/// What became of a proposal.
+struct Outcome {
+    /// An error if openraft stopped with the entry in its hands.
+    result: Result<ClientWriteResult<TypeConfig>, RecvError>,
+    answers: Answers,
+    /// The term, if it was a tick.
+    tick: Option<u64>,
+}
 
 pub(super) struct Proposer {
     raft: Raft,
@@ -67,7 +75,7 @@ impl Proposer {
                 return;
             }
             tokio::select! {
-                Some((outcome, answers)) = in_flight.next() => answer(outcome, answers),
+                Some(outcome) = in_flight.next() => self.answer(outcome),
                 () = self.queue.changed(), if in_flight.len() < self.proposals_in_flight_max => {}
                 _ = self.idle.tick() => {
                     if in_flight.is_empty() && self.is_tick_wanted() {
@@ -83,7 +91,7 @@ impl Proposer {
         &mut self,
         commands: Vec<Command>,
         answers: Answers,
-    ) -> Option<impl Future<Output = (Outcome, Answers)> + use<>> {
+    ) -> Option<impl Future<Output = Outcome> + use<>> {
         let term = match self.leading_term() {
             Ok(term) => term,
             Err(leader) => {
@@ -91,7 +99,7 @@ impl Proposer {
                 return None;
             }
         };
-        let proposal = match self.proposal(term, &commands) {
+        let (proposal, tick) = match self.proposal(term, &commands) {
             Ok(proposal) => proposal,
             Err(error) => {
                 answers.error(|| Error::Entropy(error));
@@ -103,7 +111,7 @@ impl Proposer {
         let (responder, outcome) = OneshotResponder::new_pair();
         let leader = <TypeConfig as openraft::RaftTypeConfig>::LeaderId::new(term, self.node_id).to_committed();
         match self.raft.write(proposal).responder(responder).with_leader(leader).await {
-            Ok(()) => Some(async move { (outcome.await, answers) }),
+            Ok(()) => Some(async move { Outcome { result: outcome.await, answers, tick } }),
             Err(fatal) => {
                 tracing::debug!(%fatal, "proposal not accepted");
                 answers.error(|| Error::from(fatal.clone()));
@@ -113,7 +121,7 @@ impl Proposer {
     }
 
     /// The term in which this node leads, or who does.
-    fn leading_term(&mut self) -> Result<u64, Option<crate::type_config::Node>> {
+    fn leading_term(&mut self) -> Result<u64, Option<Node>> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         if !metrics.state.is_leader() {
@@ -122,7 +130,8 @@ impl Proposer {
         Ok(metrics.current_term)
     }
 
-    fn proposal(&mut self, term: u64, commands: &[Command]) -> Result<Proposal, getrandom::Error> {
+    /// The proposal, and the term if it is a tick.
+    fn proposal(&mut self, term: u64, commands: &[Command]) -> Result<(Proposal, Option<u64>), getrandom::Error> {
         if self.term != Some(term) {
             self.ticker.lead(Moment::now(), self.machine.status().now);
             self.term = Some(term);
@@ -132,23 +141,29 @@ impl Proposer {
         if seed.is_some() {
             self.ticker.ticked(now);
         }
-        Ok(Proposal::encode(self.ticker.stamp(now), seed, commands.iter()))
+        Ok((Proposal::encode(self.ticker.stamp(now), seed, commands.iter()), seed.map(|_| term)))
     }
 
     /// An idle cluster writes nothing but the ticks that its machine asks for.
     fn is_tick_wanted(&mut self) -> bool {
         self.machine.wants_ticks() && self.raft.is_leader() && self.ticker.is_due(Instant::now())
     }
-}
 
-fn answer(outcome: Outcome, answers: Answers) {
-    match outcome {
-        Ok(Ok(response)) => answers.replies(&response.data),
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "proposal failed");
-            answers.error(|| error.clone().into());
+    fn answer(&mut self, outcome: Outcome) {
+        let answers = outcome.answers;
+        match outcome.result {
+            Ok(Ok(response)) => {
+                if outcome.tick.is_some() && outcome.tick == self.term {
+                    self.ticker.confirm();
+                }
+                answers.replies(&response.data);
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "proposal failed");
+                answers.error(|| error.clone().into());
+            }
+            // The entry may be in the log.
+            Err(_) => answers.error(|| Error::Unknown),
         }
-        // openraft has stopped with the entry in its hands: it may be in the log.
-        Err(_) => answers.error(|| Error::Unknown),
     }
 }

@@ -220,7 +220,22 @@ async fn a_single_node_does_not_wait_for_an_election_timeout() {
         let elapsed = begun.elapsed();
         // Well below the least election timeout, with room for a busy machine.
         assert!(elapsed < Duration::from_millis(700), "{elapsed:?}");
-        println!("first reply after {elapsed:?}");
         node.cluster.shutdown().await;
     }
+}
+
+/// The entry was handed over and may be on disk or not: nobody may say that it was not done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_fails_leaves_the_outcome_unknown_and_stops_raft() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = start(temp.path(), options()).await;
+    node.cluster.propose(vec![command(&["A"])]).await.unwrap();
+    node.cluster.shared.log.close().await;
+    let error = node.cluster.propose(vec![command(&["A"])]).await.unwrap_err();
+    assert!(matches!(error, Error::Unknown), "{error}");
+    wait_for("stop", || node.cluster.status().role == Role::Stopped).await;
+    assert!(node.cluster.propose(vec![command(&["A"])]).await.is_err());
+    assert!(node.cluster.read(vec![command(&["A"])]).await.is_err());
+    assert!(node.cluster.snapshot().await.is_err());
+    node.cluster.shutdown().await;
 }

@@ -3,7 +3,8 @@
 //! Every proposal is stamped with `max(last stamp + 1, now)`, where now is the wall clock at the moment this node
 //! became the leader plus what a monotonic clock has measured since: a step of the wall clock cannot move the cluster's
 //! time while one node leads. A proposal with a fresh seed is a tick. The first of a leader is one, so that no one can
-//! foresee its random numbers from those of the leader before; later ones follow when `tick` has passed.
+//! foresee its random numbers from those of the leader before; as the first may be refused while others are on their
+//! way, all are until one is committed. Later ones follow when `tick` has passed.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -21,6 +22,8 @@ pub(super) struct Ticker {
     /// When this node became the leader.
     anchor: Moment,
     last_tick: Option<Instant>,
+    /// A tick of this leader is committed.
+    confirmed: bool,
 }
 
 impl Moment {
@@ -37,7 +40,7 @@ pub(super) fn seed() -> Result<u64, getrandom::Error> {
 
 impl Ticker {
     pub(super) fn new(tick: Duration, now: Moment) -> Ticker {
-        Ticker { tick, last_stamp: 0, anchor: now, last_tick: None }
+        Ticker { tick, last_stamp: 0, anchor: now, last_tick: None, confirmed: false }
     }
 
     /// This node leads from now on; `applied` is the time that the machine has reached.
@@ -45,6 +48,7 @@ impl Ticker {
         self.last_stamp = self.last_stamp.max(applied);
         self.anchor = now;
         self.last_tick = None;
+        self.confirmed = false;
     }
 
     /// The stamp of the next proposal.
@@ -57,11 +61,16 @@ impl Ticker {
 
     /// Whether the next proposal is a tick.
     pub(super) fn is_due(&self, monotonic: Instant) -> bool {
-        self.last_tick.is_none_or(|last| monotonic.saturating_duration_since(last) >= self.tick)
+        !self.confirmed || self.last_tick.is_none_or(|last| monotonic.saturating_duration_since(last) >= self.tick)
     }
 
     pub(super) fn ticked(&mut self, monotonic: Instant) {
         self.last_tick = Some(monotonic);
+    }
+
+    /// A tick proposed since `lead` is committed.
+    pub(super) fn confirm(&mut self) {
+        self.confirmed = true;
     }
 }
 
@@ -93,6 +102,8 @@ mod tests {
         let mut ticker = Ticker::new(TICK, start);
         assert!(ticker.is_due(start.monotonic));
         ticker.ticked(start.monotonic);
+        assert!(ticker.is_due(start.monotonic), "the first may be refused");
+        ticker.confirm();
         assert!(!ticker.is_due(start.monotonic + TICK - Duration::from_nanos(1)));
         assert!(ticker.is_due(start.monotonic + TICK));
         ticker.lead(start, 0);

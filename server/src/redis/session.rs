@@ -20,23 +20,25 @@ use tokio_util::sync::CancellationToken;
 /// A buffer that grew larger for one reply is given back.
 const KEPT_OUTPUT_BYTES_MAX: usize = 1 << 20;
 
-/// How a session came to its end.
-#[derive(Debug)]
+/// How a session came to its end. None is an error of the server; all are worth a debug line.
+#[derive(Debug, thiserror::Error)]
 pub enum End {
-    /// The client closed the connection, in the middle of a command or not.
+    #[error("the client closed the connection")]
     Gone,
-    /// The client said `QUIT`, or `SHUTDOWN`.
+    #[error("the client said goodbye")]
     Quit,
-    /// There are too many clients.
+    #[error("there are too many clients")]
     Refused,
-    /// The client was killed, or the server stops.
+    #[error("the client was killed, or the server stops")]
     Ended,
-    /// Nothing came for the idle timeout.
+    #[error("the client sent nothing for the idle timeout")]
     Idle,
-    /// The client took nothing for the output timeout.
+    #[error("the client took nothing for the output timeout")]
     Stuck,
-    Protocol(ProtocolError),
-    Io(io::Error),
+    #[error("protocol error")]
+    Protocol(#[source] ProtocolError),
+    #[error("the connection failed")]
+    Io(#[source] io::Error),
 }
 
 /// Serves one client over a stream.

@@ -55,6 +55,14 @@ pub struct Identity {
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterId(pub [u8; 16]);
 
+impl ClusterId {
+    pub fn random() -> Result<ClusterId, getrandom::Error> {
+        let mut bits = [0; 16];
+        getrandom::fill(&mut bits)?;
+        Ok(ClusterId(bits))
+    }
+}
+
 impl fmt::Display for ClusterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

@@ -60,7 +60,7 @@ const MEMBERS: &[Builtin] = &[
     member("SHARDS", 2, "Returns the shards with their nodes", &[], |call| Ok(shards(call.dispatcher))),
     member("NODES", 2, "Returns the nodes, a line for each", &[], |call| Ok(nodes(call.dispatcher))),
     member("MYID", 2, "Returns the id of this node", &[], |call| {
-        Ok(Reply::bulk(hash(&call.dispatcher.cluster.status().node.name)))
+        Ok(Reply::bulk(hash(&call.dispatcher.backend.status().node.name)))
     }),
     member("KEYSLOT", 3, "Returns the slot of a key", &[Arg::text("key")], |call| {
         Ok(Reply::Integer(i64::from(slot(&call.args[0]))))
@@ -84,8 +84,8 @@ const MEMBERS: &[Builtin] = &[
 
 /// The members with exactly one leader, who comes first.
 fn view(dispatcher: &Dispatcher) -> Vec<Member> {
-    let own = dispatcher.cluster.status();
-    let mut members = dispatcher.cluster.members();
+    let own = dispatcher.backend.status();
+    let mut members = dispatcher.backend.members();
     if !members.iter().any(|member| member.leader) {
         match members.iter_mut().find(|member| member.node_id == own.node_id) {
             Some(member) => member.leader = true,
@@ -108,8 +108,8 @@ pub(super) fn host_and_port(address: &str) -> (String, u16) {
 }
 
 fn info(dispatcher: &Dispatcher) -> Reply {
-    let status = dispatcher.cluster.status();
-    let state = if dispatcher.cluster.leader().is_some() { "ok" } else { "fail" };
+    let status = dispatcher.backend.status();
+    let state = if dispatcher.backend.leader().is_some() { "ok" } else { "fail" };
     let known = view(dispatcher).len();
     verbatim(format!(
         "cluster_enabled:1\r\ncluster_state:{state}\r\ncluster_slots_assigned:{SLOTS}\r\ncluster_slots_ok:{SLOTS}\r\n\
@@ -135,7 +135,7 @@ fn slots(dispatcher: &Dispatcher) -> Reply {
 }
 
 fn shards(dispatcher: &Dispatcher) -> Reply {
-    let applied = dispatcher.cluster.status().applied_index() as i64;
+    let applied = dispatcher.backend.status().applied_index() as i64;
     let node = |member: Member| {
         let (host, port) = host_and_port(&member.node.address);
         Reply::fields([
@@ -154,7 +154,7 @@ fn shards(dispatcher: &Dispatcher) -> Reply {
 }
 
 fn nodes(dispatcher: &Dispatcher) -> Reply {
-    let own = dispatcher.cluster.status();
+    let own = dispatcher.backend.status();
     let members = view(dispatcher);
     let leader = members.first().map(|leader| hash(&leader.node.name)).unwrap_or_default();
     let line = |member: &Member| {

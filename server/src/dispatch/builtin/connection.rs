@@ -189,7 +189,7 @@ fn hello(call: Call<'_>) -> Answer {
 
 /// Redis' words for the roles, which client libraries look for.
 pub(super) fn role(dispatcher: &Dispatcher) -> &'static str {
-    if dispatcher.cluster.is_leader() { "master" } else { "slave" }
+    if dispatcher.backend.is_leader() { "master" } else { "slave" }
 }
 
 /// A name that a client gives itself: printable, without blanks, and of a length to be kept.

@@ -51,7 +51,7 @@ fn is_asked(args: &[Bytes], section: &str) -> bool {
 }
 
 fn server(dispatcher: &Dispatcher, lines: &mut Lines) {
-    let status = dispatcher.cluster.status();
+    let status = dispatcher.backend.status();
     let uptime = dispatcher.clients.uptime().as_secs();
     lines.put("redis_version", REDIS_VERSION);
     lines.put("redis_mode", "standalone");
@@ -77,7 +77,7 @@ fn memory(dispatcher: &Dispatcher, lines: &mut Lines) {
     lines.put("used_memory", resident);
     lines.put("used_memory_rss", resident);
     lines.put("used_memory_peak", peak);
-    lines.put("used_memory_state", dispatcher.machine.status().memory_bytes);
+    lines.put("used_memory_state", dispatcher.backend.machine().memory_bytes);
     lines.put("maxmemory", 0);
     lines.put("maxmemory_policy", "noeviction");
 }
@@ -90,7 +90,7 @@ fn proc_status(field: &str) -> Option<u64> {
 }
 
 fn persistence(dispatcher: &Dispatcher, lines: &mut Lines) {
-    let status = dispatcher.cluster.status();
+    let status = dispatcher.backend.status();
     lines.put("loading", 0);
     lines.put("aof_enabled", 1);
     lines.put("log_sync", if dispatcher.options.sync { "always" } else { "no" });
@@ -104,13 +104,13 @@ fn stats(dispatcher: &Dispatcher, lines: &mut Lines) {
 }
 
 fn replication(dispatcher: &Dispatcher, lines: &mut Lines) {
-    let members = dispatcher.cluster.members();
-    let applied = dispatcher.cluster.status().applied_index();
+    let members = dispatcher.backend.members();
+    let applied = dispatcher.backend.status().applied_index();
     lines.put("role", role(dispatcher));
-    if dispatcher.cluster.is_leader() {
+    if dispatcher.backend.is_leader() {
         lines.put("connected_slaves", members.iter().filter(|member| !member.leader).count());
     } else {
-        let leader = dispatcher.cluster.leader().map(|leader| leader.address).unwrap_or_default();
+        let leader = dispatcher.backend.leader().map(|leader| leader.address).unwrap_or_default();
         let (host, port) = super::cluster::host_and_port(&leader);
         lines.put("master_host", host);
         lines.put("master_port", port);
@@ -133,8 +133,8 @@ fn cpu(_: &Dispatcher, lines: &mut Lines) {
 }
 
 fn machine(dispatcher: &Dispatcher, lines: &mut Lines) {
-    let description = dispatcher.machine.description();
-    let status = dispatcher.machine.status();
+    let description = dispatcher.backend.description();
+    let status = dispatcher.backend.machine();
     lines.put("machine_name", &description.name);
     lines.put("machine_version", &description.version);
     lines.put("machine_commands", description.commands.len());

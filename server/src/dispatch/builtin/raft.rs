@@ -42,7 +42,7 @@ const MEMBERS: &[Builtin] = &[
         summary: "Returns the leader's address, empty if none is known",
         arguments: &[],
         run: Run::Now(|call| {
-            Ok(Reply::bulk(call.dispatcher.cluster.leader().map(|leader| leader.address).unwrap_or_default()))
+            Ok(Reply::bulk(call.dispatcher.backend.leader().map(|leader| leader.address).unwrap_or_default()))
         }),
     },
     Builtin {
@@ -91,8 +91,8 @@ fn info(call: Call<'_>) -> Answer {
 
 /// In the order of their names.
 pub(super) fn fields(dispatcher: &Dispatcher) -> Vec<(&'static str, String)> {
-    let status = dispatcher.cluster.status();
-    let members = dispatcher.cluster.members();
+    let status = dispatcher.backend.status();
+    let members = dispatcher.backend.members();
     let configuration: Vec<String> = members
         .iter()
         .map(|member| format!("{}:{}", member.node, if member.voter { "voter" } else { "nonvoter" }))
@@ -153,5 +153,5 @@ fn list(dispatcher: &Dispatcher) -> Reply {
             ("voter", Reply::bulk(member.voter.to_string())),
         ])
     };
-    Reply::Array(dispatcher.cluster.members().into_iter().map(row).collect())
+    Reply::Array(dispatcher.backend.members().into_iter().map(row).collect())
 }

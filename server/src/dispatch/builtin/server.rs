@@ -76,7 +76,7 @@ pub(super) const ROWS: &[Builtin] = &[
 ];
 
 fn version(call: Call<'_>) -> Answer {
-    let description = call.dispatcher.machine.description();
+    let description = call.dispatcher.backend.description();
     Ok(Reply::bulk(format!("{} version {}", description.name, description.version)))
 }
 
@@ -86,7 +86,7 @@ fn machine(call: Call<'_>) -> Answer {
         [word] if is(word, "HUMAN") || is(word, "H") => true,
         _ => return Err(syntax()),
     };
-    let status = call.dispatcher.machine.status();
+    let status = call.dispatcher.backend.machine();
     let uptime = status.now.saturating_sub(status.boot);
     let at = |ns: u64| match human {
         true => human_time(ns),
@@ -112,7 +112,7 @@ pub(super) fn human_time(ns: u64) -> String {
 fn barrier(call: Call<'_>) -> Later<'_> {
     Box::pin(async move {
         let Call { dispatcher, .. } = call;
-        let outcome = dispatcher.cluster.barrier().await;
+        let outcome = dispatcher.backend.barrier().await;
         outcome.map(|()| Reply::OK).map_err(|error| from_raft(&error, dispatcher.options.redirect))
     })
 }
@@ -131,12 +131,12 @@ fn shutdown(call: Call<'_>) -> Answer {
 }
 
 fn role(call: Call<'_>) -> Answer {
-    let status = call.dispatcher.cluster.status();
+    let status = call.dispatcher.backend.status();
     let applied = Reply::Integer(status.applied_index() as i64);
-    if call.dispatcher.cluster.is_leader() {
+    if call.dispatcher.backend.is_leader() {
         return Ok(Reply::Array(vec![Reply::bulk("master"), applied, Reply::Array(vec![])]));
     }
-    let leader = call.dispatcher.cluster.leader().map(|leader| leader.address).unwrap_or_default();
+    let leader = call.dispatcher.backend.leader().map(|leader| leader.address).unwrap_or_default();
     let (host, port) = super::cluster::host_and_port(&leader);
     let state = if leader.is_empty() { "connect" } else { "connected" };
     Ok(Reply::Array(vec![
@@ -149,7 +149,7 @@ fn role(call: Call<'_>) -> Answer {
 }
 
 fn time(call: Call<'_>) -> Answer {
-    let now = call.dispatcher.machine.status().now;
+    let now = call.dispatcher.backend.machine().now;
     let micros = (now / 1000) % 1_000_000;
     Ok(Reply::Array(vec![Reply::bulk((now / 1_000_000_000).to_string()), Reply::bulk(micros.to_string())]))
 }

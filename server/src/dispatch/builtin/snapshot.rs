@@ -1,14 +1,12 @@
 //! `RAFT SNAPSHOT NOW|LIST|FILE|READ`: the snapshots of this node.
 //!
-//! Files are read off the runtime's threads. A snapshot may be larger than a reply may be, so `READ` gives at most so
-//! much at a time and says so.
+//! A snapshot may be larger than a reply may be, so `READ` gives at most so much at a time and says so.
 
 use super::{Answer, Call, Later, integer, is, lossy};
 use crate::dispatch::Dispatcher;
-use crate::dispatch::error::{err, from_raft, from_snapshots, syntax, unknown_subcommand};
-use crate::reply::{ErrorReply, Reply};
-use crate::storage::snapshots::{self, SnapshotInfo, Snapshots};
-use std::sync::Arc;
+use crate::dispatch::error::{err, from_raft, syntax, unknown_subcommand};
+use crate::reply::Reply;
+use crate::storage::snapshots::SnapshotInfo;
 use std::time::Duration;
 
 pub(super) fn snapshot(call: Call<'_>) -> Later<'_> {
@@ -19,16 +17,15 @@ pub(super) fn snapshot(call: Call<'_>) -> Later<'_> {
         };
         match (lossy(subcommand).to_ascii_uppercase().as_str(), args) {
             ("NOW", []) => {
-                let taken = dispatcher.cluster.snapshot().await;
+                let taken = dispatcher.backend.snapshot().await;
                 taken.map(described).map_err(|error| from_raft(&error, dispatcher.options.redirect))
             }
             ("LIST", []) => {
-                let list = blocking(dispatcher, Snapshots::list).await?;
+                let list = dispatcher.backend.list_snapshots().await?;
                 Ok(Reply::Array(list.into_iter().map(described).collect()))
             }
             ("FILE", [id]) => {
-                let id = lossy(id);
-                let path = blocking(dispatcher, move |snapshots| snapshots.path(&id)).await?;
+                let path = dispatcher.backend.snapshot_path(lossy(id)).await?;
                 Ok(Reply::bulk(path.to_string_lossy()))
             }
             ("READ", [id]) => read(dispatcher, lossy(id), None).await,
@@ -47,8 +44,7 @@ pub(super) fn snapshot(call: Call<'_>) -> Later<'_> {
 /// All of a snapshot, or from an offset at most so many bytes.
 async fn read(dispatcher: &Dispatcher, id: String, range: Option<(u64, u64)>) -> Answer {
     let most = dispatcher.options.snapshot_read_bytes_max;
-    let info_id = id.clone();
-    let info = blocking(dispatcher, move |snapshots| snapshots.get(&info_id)).await?;
+    let info = dispatcher.backend.get_snapshot(id.clone()).await?;
     let (offset, limit) = match range {
         None if info.bytes > most => {
             let bytes = info.bytes;
@@ -57,19 +53,7 @@ async fn read(dispatcher: &Dispatcher, id: String, range: Option<(u64, u64)>) ->
         None => (0, most),
         Some((offset, limit)) => (offset, limit.min(most)),
     };
-    let bytes = blocking(dispatcher, move |snapshots| snapshots.read_range(&id, offset, limit)).await?;
-    Ok(Reply::Bulk(bytes))
-}
-
-async fn blocking<T: Send + 'static>(
-    dispatcher: &Dispatcher,
-    work: impl FnOnce(&Snapshots) -> Result<T, snapshots::Error> + Send + 'static,
-) -> Result<T, ErrorReply> {
-    let snapshots = Arc::clone(&dispatcher.snapshots);
-    match tokio::task::spawn_blocking(move || work(&snapshots)).await {
-        Ok(outcome) => outcome.map_err(|error| from_snapshots(&error)),
-        Err(_) => Err(err("the snapshot could not be read")),
-    }
+    dispatcher.backend.read_snapshot(id, offset, limit).await.map(Reply::Bulk)
 }
 
 fn described(info: SnapshotInfo) -> Reply {

@@ -221,3 +221,45 @@ async fn a_client_that_leaves_in_the_middle_is_gone() {
     drop(stream);
     assert!(matches!(session.await.unwrap(), End::Gone));
 }
+
+/// Many clients at once over real sockets, as `node` wires listener, session and dispatcher.
+#[tokio::test]
+async fn clients_over_sockets_are_served_side_by_side_until_shutdown() {
+    use crate::net::{Connection as Accepted, Listener, Options as NetOptions};
+    use tokio_util::task::TaskTracker;
+    let fixture = plain();
+    let addresses = vec!["127.0.0.1:0".parse().unwrap()];
+    let listener = Listener::bind(NetOptions { addresses, ..NetOptions::default() }).await.unwrap();
+    let address = listener.addresses()[0];
+    let tasks = TaskTracker::new();
+    let dispatcher = Arc::clone(&fixture.dispatcher);
+    let serve = move |accepted: Accepted| {
+        let dispatcher = Arc::clone(&dispatcher);
+        async move {
+            let Accepted { stream, peer, local } = accepted;
+            Session::serve(stream, peer, local, dispatcher, Options::default()).await;
+        }
+    };
+    let accepting = tokio::spawn(listener.run(fixture.shutdown.clone(), tasks.clone(), serve));
+    let clients = (0..20).map(|number| async move {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        for round in 0..50 {
+            let value = format!("{number}-{round}");
+            let request = format!("SET k{number} {value}\r\nGET k{number}\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let expected = format!("+OK\r\n${}\r\n{value}\r\n", value.len());
+            let mut got = vec![0; expected.len()];
+            stream.read_exact(&mut got).await.unwrap();
+            assert_eq!(String::from_utf8_lossy(&got), expected);
+        }
+        stream
+    });
+    let mut streams = futures_util::future::join_all(clients).await;
+    streams[0].write_all(b"SHUTDOWN\r\n").await.unwrap();
+    for stream in &mut streams {
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    }
+    accepting.await.unwrap();
+    tasks.close();
+    tasks.wait().await;
+}

@@ -25,9 +25,9 @@ fn roundtrip_and_ranges() {
     let large = vec![7; CHUNK_BYTES_MAX];
     let info = write(&snapshots, 2, 40, &[b"abc", b"", &large]);
     assert_eq!((info.term, info.index), (2, 40));
-    assert_eq!(snapshots.list().unwrap(), [info.clone()]);
+    assert_eq!(snapshots.list().unwrap(), std::slice::from_ref(&info));
     assert_eq!(snapshots.get(&info.id).unwrap(), info);
-    assert_eq!(read(&snapshots, &info.id).unwrap(), [b"abc".to_vec(), large.clone()]);
+    assert_eq!(read(&snapshots, &info.id).unwrap(), [b"abc".to_vec(), large]);
 
     let file = fs::read(snapshots.path(&info.id).unwrap()).unwrap();
     assert_eq!(info.bytes, file.len() as u64);

@@ -1,0 +1,158 @@
+//! What stands behind the dispatcher: the cluster, the machine and the snapshot files, or in tests a stand-in.
+//!
+//! An enum rather than a trait: there is one real backend, its calls are awaited on the hottest path, and a stand-in is
+//! wanted in tests alone. It is also the only file here that calls the layers below.
+
+use super::error::{err, from_snapshots};
+#[cfg(test)]
+use super::testing::Fake;
+use crate::command::Command;
+use crate::guest::spec::Description;
+use crate::machine::{self, Machine};
+use crate::raft::{self, Cluster, Member};
+use crate::reply::ErrorReply;
+use crate::resp3::Value;
+use crate::storage::snapshots::{self, SnapshotInfo, Snapshots};
+use crate::type_config::Node;
+use bytes::Bytes;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub(super) enum Backend {
+    Node {
+        cluster: Arc<Cluster>,
+        machine: Arc<Machine>,
+        snapshots: Arc<Snapshots>,
+    },
+    #[cfg(test)]
+    Fake(Arc<Fake>),
+}
+
+impl Backend {
+    pub(super) async fn propose(&self, commands: Vec<Command>) -> Result<Vec<Value>, raft::Error> {
+        match self {
+            Backend::Node { cluster, .. } => cluster.propose(commands).await,
+            #[cfg(test)]
+            Backend::Fake(fake) => fake.run('w', &commands),
+        }
+    }
+
+    pub(super) async fn read(&self, commands: Vec<Command>) -> Result<Vec<Value>, raft::Error> {
+        match self {
+            Backend::Node { cluster, .. } => cluster.read(commands).await,
+            #[cfg(test)]
+            Backend::Fake(fake) => fake.run('r', &commands),
+        }
+    }
+
+    pub(super) async fn barrier(&self) -> Result<(), raft::Error> {
+        match self {
+            Backend::Node { cluster, .. } => cluster.barrier().await,
+            #[cfg(test)]
+            Backend::Fake(fake) => fake.run('b', &[]).map(|_| ()),
+        }
+    }
+
+    pub(super) async fn snapshot(&self) -> Result<SnapshotInfo, raft::Error> {
+        match self {
+            Backend::Node { cluster, .. } => cluster.snapshot().await,
+            #[cfg(test)]
+            Backend::Fake(fake) => fake.run('s', &[]).map(|_| Fake::snapshot()),
+        }
+    }
+
+    pub(super) fn leader(&self) -> Option<Node> {
+        match self {
+            Backend::Node { cluster, .. } => cluster.leader(),
+            #[cfg(test)]
+            Backend::Fake(fake) => fake.leader(),
+        }
+    }
+
+    pub(super) fn is_leader(&self) -> bool {
+        match self {
+            Backend::Node { cluster, .. } => cluster.is_leader(),
+            #[cfg(test)]
+            Backend::Fake(fake) => fake.is_leader(),
+        }
+    }
+
+    pub(super) fn status(&self) -> raft::Status {
+        match self {
+            Backend::Node { cluster, .. } => cluster.status(),
+            #[cfg(test)]
+            Backend::Fake(fake) => fake.status(),
+        }
+    }
+
+    pub(super) fn members(&self) -> Vec<Member> {
+        match self {
+            Backend::Node { cluster, .. } => cluster.members(),
+            #[cfg(test)]
+            Backend::Fake(fake) => fake.members(),
+        }
+    }
+
+    pub(super) fn machine(&self) -> machine::Status {
+        match self {
+            Backend::Node { machine, .. } => machine.status(),
+            #[cfg(test)]
+            Backend::Fake(_) => Fake::machine(),
+        }
+    }
+
+    pub(super) fn description(&self) -> Arc<Description> {
+        match self {
+            Backend::Node { machine, .. } => machine.description(),
+            #[cfg(test)]
+            Backend::Fake(_) => Arc::new(Fake::description()),
+        }
+    }
+
+    pub(super) async fn list_snapshots(&self) -> Result<Vec<SnapshotInfo>, ErrorReply> {
+        match self {
+            Backend::Node { snapshots, .. } => blocking(snapshots, Snapshots::list).await,
+            #[cfg(test)]
+            Backend::Fake(_) => Ok(vec![Fake::snapshot()]),
+        }
+    }
+
+    pub(super) async fn get_snapshot(&self, id: String) -> Result<SnapshotInfo, ErrorReply> {
+        match self {
+            Backend::Node { snapshots, .. } => blocking(snapshots, move |snapshots| snapshots.get(&id)).await,
+            #[cfg(test)]
+            Backend::Fake(_) => Fake::find(&id),
+        }
+    }
+
+    pub(super) async fn snapshot_path(&self, id: String) -> Result<PathBuf, ErrorReply> {
+        match self {
+            Backend::Node { snapshots, .. } => blocking(snapshots, move |snapshots| snapshots.path(&id)).await,
+            #[cfg(test)]
+            Backend::Fake(_) => Fake::find(&id).map(|found| PathBuf::from("/data/snapshots").join(found.id)),
+        }
+    }
+
+    pub(super) async fn read_snapshot(&self, id: String, offset: u64, limit: u64) -> Result<Bytes, ErrorReply> {
+        match self {
+            Backend::Node { snapshots, .. } => {
+                blocking(snapshots, move |snapshots| snapshots.read_range(&id, offset, limit)).await
+            }
+            #[cfg(test)]
+            Backend::Fake(_) => Fake::find(&id).map(|_| Fake::read(offset, limit)),
+        }
+    }
+}
+
+/// Files are read off the runtime's threads.
+async fn blocking<T: Send + 'static>(
+    snapshots: &Arc<Snapshots>,
+    work: impl FnOnce(&Snapshots) -> Result<T, snapshots::Error> + Send + 'static,
+) -> Result<T, ErrorReply> {
+    let snapshots = Arc::clone(snapshots);
+    match tokio::task::spawn_blocking(move || work(&snapshots)).await {
+        Ok(outcome) => outcome.map_err(|error| from_snapshots(&error)),
+        Err(_) => Err(err("the snapshot could not be read")),
+    }
+}
