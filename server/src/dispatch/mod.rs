@@ -145,13 +145,13 @@ impl Dispatcher {
         }
     }
 
-    /// To be called once for all that a client has sent together.
-    pub fn note_active(&self, client: &Client) {
+    /// To be called once for all commands that a client has sent together: the counters are shared by all threads.
+    pub fn note_active(&self, client: &Client, commands: usize) {
         self.clients.note_active(client.entry());
+        self.stats.commands(commands);
     }
 
     pub fn route(&self, client: &Client, command: &Command) -> Route {
-        self.stats.command();
         let route = self.find(client, command);
         if let Route::Refuse(_) = route {
             self.stats.refused();

@@ -12,8 +12,8 @@ pub(super) struct Stats {
 }
 
 impl Stats {
-    pub(super) fn command(&self) {
-        self.commands.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn commands(&self, count: usize) {
+        self.commands.fetch_add(count as u64, Ordering::Relaxed);
     }
 
     pub(super) fn refused(&self) {

@@ -5,6 +5,7 @@ use wasmtime::component::{ComponentType, Lift, Lower};
 #[derive(Clone, Copy, Debug, PartialEq, ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
+#[expect(dead_code, reason = "wasmtime makes the values of what the guest returns")]
 pub(super) enum Kind {
     #[component(name = "write")]
     Write,
@@ -17,6 +18,7 @@ pub(super) enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
+#[expect(dead_code, reason = "wasmtime makes the values of what the guest returns")]
 pub(super) enum ArgumentType {
     #[component(name = "text")]
     Text,
@@ -92,6 +94,7 @@ pub(super) enum Token {
 #[derive(Clone, Copy, Debug, PartialEq, ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
+#[expect(dead_code, reason = "wasmtime makes the values of what the guest returns")]
 pub(super) enum Level {
     #[component(name = "debug")]
     Debug,

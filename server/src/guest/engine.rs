@@ -7,7 +7,10 @@ use std::sync::Arc;
 use wasmtime::{Config, Engine, OptLevel};
 
 /// Native stack of a guest. Large, so that the guest's own stack or its fuel gives out first.
-pub const STACK_BYTES: usize = 4 << 20;
+const STACK_BYTES: usize = 4 << 20;
+
+/// Stack of a thread that runs guests: theirs, and the host's own frames around it.
+pub const THREAD_STACK_BYTES: usize = STACK_BYTES + (4 << 20);
 
 /// An engine with the memories that its instances are made of.
 #[derive(Clone)]

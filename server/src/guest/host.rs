@@ -44,15 +44,17 @@ impl HostState {
 
 impl ResourceLimiter for HostState {
     // Decided by sizes alone, so that every replica decides alike.
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let fits = desired <= self.limits.memory_bytes_max;
+    fn memory_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let own_maximum = maximum.unwrap_or(usize::MAX).min(MEMORY32_BYTES_MAX);
+        let fits = desired <= self.limits.memory_bytes_max.min(own_maximum);
         self.memory_refused |= !fits;
         Ok(fits)
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        // The host is short of memory, which another replica need not be: the guest must not see it.
-        if self.memory_refused { Ok(()) } else { Err(error.context(HostShortage)) }
+        // Whatever depends on sizes was refused above, so the host is short of memory, which another replica need not
+        // be: the guest must not see it.
+        Err(error.context(HostShortage))
     }
 
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
@@ -74,6 +76,9 @@ impl ResourceLimiter for HostState {
 
 /// Core instances, tables and memories of one component; the largest toolchains need a dozen.
 const INSTANCES_MAX: usize = 64;
+
+/// What 32 bits can address; the largest memory for 64-bit guests too.
+const MEMORY32_BYTES_MAX: usize = 4 << 30;
 
 /// Marks an error that is this node's own and not the guest's.
 #[derive(Debug, thiserror::Error)]

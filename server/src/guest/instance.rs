@@ -328,7 +328,7 @@ impl Instance {
                     .map(|(old,)| old >= 0)
             };
             if !grown.map_err(|error| Fault::because("growing the guest's memory failed", error))? {
-                return Err(Fault::new("the state needs more memory than the limit allows; raise --memory-max"));
+                return Err(Fault::new("the state needs more memory than the limit allows; raise --guest-memory"));
             }
         }
         if self.memories[index].bytes() as u64 == bytes {
@@ -347,6 +347,7 @@ impl Instance {
     }
 
     fn refuel(&mut self, fuel: u64) -> Result<(), Failure> {
+        self.store.data_mut().memory_refused = false;
         let set = self.store.set_fuel(fuel);
         set.map_err(|error| Failure::Host(Fault::because("setting fuel failed", error)))
     }

@@ -2,7 +2,7 @@
 
 use super::cache::Cache;
 use super::encode;
-use super::engine::GuestEngine;
+use super::engine::{GuestEngine, THREAD_STACK_BYTES};
 use super::host::{self, HostState};
 use super::instance::{Failure, Instance, Parts};
 use super::instrument::{self, Plan};
@@ -81,6 +81,16 @@ pub struct Optional {
 impl Guest {
     /// Loads a component or a core module, in the binary or the text format. `cache` keeps compiled code.
     pub fn load(module: &[u8], limits: Limits, cache: &Path) -> Result<Guest, Error> {
+        // The guest's start and `describe` run here, and may need all the stack that a guest can have.
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("load".to_owned()).stack_size(THREAD_STACK_BYTES);
+            let loading = thread.spawn_scoped(scope, || Guest::load_here(module, limits, cache));
+            let loading = loading.map_err(|error| Error::Engine(error.into()))?;
+            loading.join().unwrap_or_else(|_| Err(Error::Engine("loading the module panicked".into())))
+        })
+    }
+
+    fn load_here(module: &[u8], limits: Limits, cache: &Path) -> Result<Guest, Error> {
         let engine = GuestEngine::new().map_err(|error| Error::Engine(error.into()))?;
         let module = wat::parse_bytes(module).map_err(|error| Error::NotWasm(error.into()))?;
         let hash = hex(&Sha256::digest(&module));

@@ -22,7 +22,7 @@ mod tests;
 mod tokens;
 mod wasi;
 
-pub use engine::STACK_BYTES;
+pub use engine::THREAD_STACK_BYTES;
 pub use image::{Extent, Image, MemoryImage};
 pub use instance::{Call, Failure, Instance};
 pub use load::{Error, Guest, Optional};

@@ -166,3 +166,26 @@ fn a_batch_gives_the_replies_of_single_calls() {
     assert_eq!(run(true), run(false));
     assert!(run(true).0.ends_with(b":100\r\n"));
 }
+
+/// A refusal that the guest coped with must not make a later trap look like one for lack of memory, or a replica that
+/// was restarted in between would answer otherwise.
+#[test]
+fn a_refusal_of_memory_is_forgotten_after_its_command() {
+    let guest = hostile();
+    let mut instance = guest.instantiate().unwrap();
+    for _ in 0..20 {
+        run(&guest, &mut instance, "GROW").unwrap();
+    }
+    assert!(matches!(run(&guest, &mut instance, "TRAP").unwrap_err(), Failure::Trap(_)));
+}
+
+/// The module's own maximum is its business: `memory.grow` answers -1, and the node goes on.
+#[test]
+fn a_module_may_declare_a_maximum_of_its_own() {
+    let module = String::from_utf8(HOSTILE.to_vec()).unwrap();
+    let module = module.replace("(memory (export \"memory\") 2)", "(memory (export \"memory\") 2 3)");
+    let guest = load(module.as_bytes(), Limits::default()).unwrap();
+    let mut instance = guest.instantiate().unwrap();
+    let sizes: Vec<String> = (0..3).map(|_| run(&guest, &mut instance, "GROW").unwrap()).collect();
+    assert_eq!(sizes, [":3\r\n", ":3\r\n", ":3\r\n"]);
+}

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 /// The whole state at one log index. Cheap to clone.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Checkpoint {
-    pub image: Arc<Image>,
-    pub source: Source,
+pub(super) struct Checkpoint {
+    pub(super) image: Arc<Image>,
+    pub(super) source: Source,
     /// Time of the first entry ever applied.
-    pub boot: u64,
+    pub(super) boot: u64,
     /// Whether the guest's last tick asked for more.
-    pub ticking: bool,
+    pub(super) ticking: bool,
 }
 
 impl Checkpoint {

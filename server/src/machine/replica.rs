@@ -155,9 +155,9 @@ impl Replica {
         self.begin(header);
         if header.seed.is_some() {
             self.ticking = self.writer.tick()?;
-        } else if !commands.is_empty() {
-            self.ticking = true;
         }
+        // A command may start what the tick before it knew nothing of.
+        self.ticking |= !commands.is_empty();
         let positions: Vec<Option<u32>> = commands.iter().map(|command| self.position(command)).collect();
         let calls: Vec<Call<'_>> = positions
             .iter()
@@ -206,9 +206,8 @@ impl Replica {
                 true => false,
                 false => self.writer.tick().map_err(|failure| (0, failure))?,
             };
-        } else {
-            self.ticking = true;
         }
+        self.ticking |= !commands.is_empty();
         for (number, command) in commands.iter().enumerate() {
             let step = number + 1;
             match (skipped.get(&step), self.position(command)) {

@@ -4,7 +4,7 @@ use super::replica::Replica;
 use super::worker::{Replay, Worker};
 use super::{Machine, Shared, Status, snapshot};
 use crate::fault::{Alarm, Fault, chain};
-use crate::guest::{Guest, STACK_BYTES};
+use crate::guest::{self, Guest};
 use crate::storage::snapshots::Snapshots;
 use crate::type_config::{LogId, Membership};
 use std::sync::atomic::AtomicU64;
@@ -13,8 +13,6 @@ use tokio::sync::mpsc;
 
 /// Jobs waiting for the apply thread; each is a batch already.
 const JOBS_MAX: usize = 1024;
-/// Room for the host's own frames above the guest's stack.
-const HOST_STACK_BYTES: usize = 4 << 20;
 
 /// What the machine starts from.
 pub struct Options {
@@ -46,35 +44,48 @@ pub enum StartError {
 }
 
 impl Machine {
+    /// Returns once the state is there; all of the guest runs on the apply thread, whose stack is large enough for it.
     pub fn start(options: Options) -> Result<Machine, StartError> {
-        let Options { guest, snapshots, purged, committed, alarm } = options;
-        let (replica, applied, membership) = newest_state(&guest, &snapshots, purged)?;
-        let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
         let shared = Arc::new(Shared {
             status: Mutex::new(Status::default()),
             commands: AtomicU64::new(0),
-            alarm: alarm.clone(),
+            alarm: options.alarm.clone(),
         });
-        let worker = Worker {
-            guest: Arc::clone(&guest),
-            snapshots: snapshots.clone(),
-            replica,
-            applied,
-            membership,
-            replay: Replay::new(index(applied), index(committed)),
-            shared: Arc::clone(&shared),
-        };
+        let (guest, snapshots) = (Arc::clone(&options.guest), options.snapshots.clone());
         let (jobs, receiver) = mpsc::channel(JOBS_MAX);
+        let (started, outcome) = std::sync::mpsc::sync_channel(1);
+        let thread_shared = Arc::clone(&shared);
         std::thread::Builder::new()
             .name("apply".to_owned())
-            .stack_size(STACK_BYTES + HOST_STACK_BYTES)
+            .stack_size(guest::THREAD_STACK_BYTES)
             .spawn(move || {
-                let _guard = PanicGuard(alarm);
-                worker.run(receiver);
+                let _guard = PanicGuard(options.alarm.clone());
+                match worker(options, thread_shared) {
+                    Ok(worker) => {
+                        // The caller waits for this.
+                        let _ = started.send(Ok(()));
+                        worker.run(receiver);
+                    }
+                    Err(error) => {
+                        let _ = started.send(Err(error));
+                    }
+                }
             })
             .map_err(StartError::Thread)?;
-        Ok(Machine { jobs, guest, snapshots, shared })
+        match outcome.recv() {
+            Ok(Ok(())) => Ok(Machine { jobs, guest, snapshots, shared }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(StartError::State(Fault::new("the apply thread panicked"))),
+        }
     }
+}
+
+fn worker(options: Options, shared: Arc<Shared>) -> Result<Worker, StartError> {
+    let Options { guest, snapshots, purged, committed, alarm: _ } = options;
+    let (replica, applied, membership) = newest_state(&guest, &snapshots, purged)?;
+    let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
+    let replay = Replay::new(index(applied), index(committed));
+    Ok(Worker { guest, snapshots, replica, applied, membership, replay, shared })
 }
 
 /// A bug that panics must stop the node, not leave it answering nothing.

@@ -129,3 +129,17 @@ fn reads_cannot_change_the_state_and_fail_alone() {
     let now = read(&mut replica, &["NOW", "NOW"]);
     assert_eq!(now[0], now[1]);
 }
+
+#[test]
+fn endless_recursion_is_a_trap_on_the_stack_of_the_apply_thread() {
+    let thread = std::thread::Builder::new().stack_size(crate::guest::THREAD_STACK_BYTES);
+    let run = thread.spawn(|| {
+        let cache = tempfile::tempdir().unwrap();
+        let guest = Arc::new(Guest::load(HOSTILE, Limits::default(), cache.path()).unwrap());
+        let mut replica = Replica::new(guest).unwrap();
+        let replies = apply(&mut replica, 1, &proposal(1, Some(1), &["INCR", "DEEP", "INCR"]));
+        assert_eq!((&*replies[0], &*replies[2]), (":1", ":2"));
+        assert!(replies[1].starts_with("-TRAP DEEP at index 1: "), "{}", replies[1]);
+    });
+    run.unwrap().join().unwrap();
+}

@@ -9,6 +9,7 @@ pub(super) fn listener(config: &Config) -> net::Options {
     net::Options {
         addresses: config.addresses.clone(),
         connections_max: config.clients,
+        first_byte_timeout: config.idle_timeout,
         keepalive: config.keepalive,
         ..net::Options::default()
     }

@@ -29,7 +29,10 @@ pub(super) async fn lead_if_alone(cluster: &Cluster, options: &Options, is_new: 
     if !raft.with_raft_state(alone).await? {
         return Ok(());
     }
-    raft.trigger().elect(false).await?;
+    // A new cluster elects of itself; a second election would only cross the first.
+    if !is_new {
+        raft.trigger().elect(false).await?;
+    }
     let leads = |metrics: &openraft::RaftMetrics<_>| metrics.state.is_leader();
     match raft.wait(Some(LEAD_TIMEOUT)).metrics(leads, "lead alone").await {
         Ok(_) => {}

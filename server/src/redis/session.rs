@@ -110,7 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.read(&ended).await?;
                 continue;
             }
-            self.dispatcher.note_active(&self.client);
+            self.dispatcher.note_active(&self.client, commands.len());
             self.run_pipeline(&mut commands).await?;
             if self.client.is_closing() {
                 self.wire.flush().await?;

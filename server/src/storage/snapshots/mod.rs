@@ -24,8 +24,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 const SUFFIX: &str = ".snapshot";
 const TEMP_SUFFIX: &str = ".tmp";
-/// What `read_range` returns at most.
-pub const RANGE_BYTES_MAX: u64 = 16 << 20;
 
 /// A handle; clones share one directory.
 #[derive(Clone, Debug)]
@@ -106,7 +104,7 @@ impl Snapshots {
         Ok(reader)
     }
 
-    /// A piece of the file as it is, at most `RANGE_BYTES_MAX`; empty behind its end.
+    /// A piece of the file as it is, `limit` bytes or what is left; empty behind its end. The caller bounds `limit`.
     pub fn read_range(&self, id: &str, offset: u64, limit: u64) -> Result<Bytes, Error> {
         let path = self.file_path(&header_of(id)?.id());
         let mut file = File::open(&path).map_err(|source| Error::opening(id, &path, source))?;
@@ -115,7 +113,7 @@ impl Snapshots {
             // Some file systems refuse to seek far behind the end.
             if offset < file.metadata()?.len() {
                 file.seek(SeekFrom::Start(offset))?;
-                Read::by_ref(&mut file).take(limit.min(RANGE_BYTES_MAX)).read_to_end(&mut bytes)?;
+                Read::by_ref(&mut file).take(limit).read_to_end(&mut bytes)?;
             }
             Ok(bytes)
         };
