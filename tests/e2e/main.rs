@@ -1,7 +1,7 @@
 //! End-to-end tests: the real binary, real sockets, one file a behaviour.
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
-// mod cli;
+mod cli;
 mod connection;
 mod guest_faults;
 mod kill;
@@ -10,4 +10,4 @@ mod protocol;
 mod replay;
 mod restart;
 mod single_node;
-// mod snapshots;
+mod snapshots;
