@@ -1,1 +1,27 @@
+//! The harness of the tests: real server processes (`server`), a client that sees every byte (`client`), waiting for
+//! states (`wait`) and the guests to serve (`guests`).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and tells about it on the terminal"
+)]
 
+pub mod client;
+pub mod guests;
+pub mod server;
+pub mod wait;
+
+pub use client::{Client, Value, bulk, int, ok};
+pub use guests::Module;
+pub use server::{Node, Server};
+
+use std::path::{Path, PathBuf};
+
+/// The root of the workspace.
+pub fn root() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("the package is in the workspace").to_owned()
+}

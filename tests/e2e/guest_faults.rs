@@ -1,0 +1,115 @@
+//! A guest that misbehaves gets its client an error and nothing else: no state is lost, no node ends.
+
+use uhaha_tests::{Module, Node, Server, Value, int};
+
+/// Small limits, so that reaching them takes no time.
+fn node() -> Node {
+    Node::new(Module::hostile()).args(&["--guest-fuel", "2000000", "--guest-memory", "8MiB", "--guest-reply", "64KiB"])
+}
+
+/// The counter, as the guest keeps it in memory and in a global.
+fn counters(server: &Server) -> [i64; 2] {
+    let reply = server.client().call(&["GET"]);
+    let [memory, global] = reply.array() else { panic!("GET gave {reply:?}") };
+    [memory.integer(), global.integer()]
+}
+
+#[test]
+fn each_fault_has_its_error_and_leaves_no_trace() {
+    let server = node().start();
+    let mut client = server.client();
+    let faults = [
+        ("TRAP", "TRAP TRAP at index "),
+        ("SPIN", "FUEL SPIN at index "),
+        ("BLOAT", "OOM BLOAT at index "),
+        ("HUGE", "TOOBIG HUGE at index "),
+        ("HALF", "TRAP HALF at index "),
+        ("LIE", "TRAP LIE at index "),
+    ];
+    for (count, (command, error)) in faults.into_iter().enumerate() {
+        client.call(&[command]).assert_error(error);
+        assert_eq!(client.call(&["INCR"]), int(count as i64 + 1), "after {command}");
+    }
+    let count = faults.len() as i64;
+    assert_eq!(counters(&server), [count, count]);
+    let info = client.call(&["INFO", "machine"]).text().to_owned();
+    assert!(info.contains("machine_traps:6\r\n"), "{info}");
+}
+
+#[test]
+fn an_error_of_the_guest_is_a_reply_and_not_a_fault() {
+    let server = node().start();
+    let mut client = server.client();
+    client.call(&["FAIL"]).assert_error("ERR no luck");
+    assert_eq!(client.call(&["INCR"]), int(2), "what it did before it failed stays");
+}
+
+#[test]
+fn a_read_cannot_change_the_state() {
+    let server = node().start();
+    let mut client = server.client();
+    assert_eq!(client.call(&["INCR"]), int(1));
+    for _ in 0..3 {
+        client.call(&["DIRTY"]);
+        assert_eq!(counters(&server), [1, 1]);
+    }
+    assert_eq!(client.call(&["INCR"]), int(2));
+}
+
+/// Endless recursion ends by fuel: the guest's stack is large enough for it.
+#[test]
+fn endless_recursion_is_a_fault_of_the_command_alone() {
+    let server = node().start();
+    let mut client = server.client();
+    client.call(&["DEEP"]).assert_error("FUEL DEEP at index ");
+    assert_eq!(client.call(&["INCR"]), int(1));
+}
+
+#[test]
+fn commands_around_a_trap_in_one_pipeline_all_count() {
+    let node = node();
+    let server = node.start();
+    let name = |at: i64| if [0, 100, 255].contains(&at) { "TRAP" } else { "INCR" };
+    let commands: Vec<Vec<&str>> = (0..256).map(|at| vec![name(at)]).collect();
+    let replies = server.client().pipeline(&commands);
+    let mut count = 0;
+    for (at, reply) in replies.iter().enumerate() {
+        match name(at as i64) {
+            "TRAP" => reply.assert_error("TRAP TRAP at index "),
+            _ => {
+                count += 1;
+                assert_eq!(*reply, int(count), "at {at}");
+            }
+        }
+    }
+    assert_eq!(count, 253);
+    assert_eq!(counters(&server), [253, 253]);
+    server.kill();
+    assert_eq!(counters(&node.start()), [253, 253], "and the same again from the log");
+}
+
+#[test]
+fn time_and_randomness_go_on_after_a_trap() {
+    let server = node().start();
+    let mut client = server.client();
+    let before = client.call(&["NOW"]).integer();
+    let luck = client.call(&["RANDOM"]);
+    client.call(&["TRAP"]).assert_error("TRAP ");
+    assert!(client.call(&["NOW"]).integer() > before);
+    assert_ne!(client.call(&["RANDOM"]), luck);
+}
+
+#[test]
+fn other_clients_do_not_notice() {
+    let server = node().start();
+    let traps: Vec<Vec<&str>> = (0..200).map(|_| vec!["TRAP"]).collect();
+    let increments: Vec<Vec<&str>> = (0..200).map(|_| vec!["INCR"]).collect();
+    std::thread::scope(|scope| {
+        let traps = scope.spawn(|| server.client().pipeline(&traps));
+        let increments = scope.spawn(|| server.client().pipeline(&increments));
+        assert!(traps.join().unwrap().iter().all(|reply| matches!(reply, Value::Error(_))));
+        let expected: Vec<Value> = (1..=200).map(int).collect();
+        assert_eq!(increments.join().unwrap(), expected);
+    });
+    assert_eq!(counters(&server), [200, 200]);
+}

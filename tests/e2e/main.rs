@@ -1,0 +1,13 @@
+//! End-to-end tests: the real binary, real sockets, one file a behaviour.
+#![allow(clippy::panic, reason = "a test fails by panicking")]
+
+// mod cli;
+mod connection;
+mod guest_faults;
+mod kill;
+mod pipelines;
+mod protocol;
+mod replay;
+mod restart;
+mod single_node;
+// mod snapshots;

@@ -1,0 +1,39 @@
+//! The guests that tests serve.
+
+use std::path::PathBuf;
+
+/// What `--module` is given.
+#[derive(Clone, Debug)]
+pub struct Module(pub String);
+
+impl Module {
+    pub fn ticket() -> Module {
+        Module::example("ticket")
+    }
+
+    pub fn kvdb() -> Module {
+        Module::example("kvdb")
+    }
+
+    pub fn timeseries() -> Module {
+        Module::example("timeseries")
+    }
+
+    /// The guest that does everything wrong.
+    pub fn hostile() -> Module {
+        Module::file(crate::root().join("tests/guests/hostile.wat"))
+    }
+
+    pub fn file(path: PathBuf) -> Module {
+        Module(path.to_str().expect("the workspace has a path of text").to_owned())
+    }
+
+    /// The one that the server carries, or with `UHAHA_TEST_GUESTS=DIR` the one that was built there: the same tests
+    /// pass with both, so the two cannot drift apart.
+    fn example(name: &str) -> Module {
+        match std::env::var_os("UHAHA_TEST_GUESTS") {
+            Some(dir) => Module::file(PathBuf::from(dir).join(format!("{name}.wasm"))),
+            None => Module(format!("builtin:{name}")),
+        }
+    }
+}
