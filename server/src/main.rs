@@ -8,6 +8,10 @@ use uhaha_server::fault::chain;
 use uhaha_server::node::Node;
 use uhaha_server::telemetry;
 
+/// Buffers of commands and replies are made on one thread and dropped on another, which glibc's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os(), std::env::vars_os()) {
         Ok(Task::Print(text)) => {

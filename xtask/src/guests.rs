@@ -47,6 +47,12 @@ pub(crate) fn build() -> Result<()> {
     Ok(())
 }
 
+/// Builds the examples as they are now and returns the folder with the modules; `examples/prebuilt` stays as it is.
+pub(crate) fn build_fresh() -> Result<PathBuf> {
+    let root = root();
+    compile(&root, &root.join("target/guests"))
+}
+
 /// `cargo xtask guests --check`. Other compilers give other bytes, so a difference is told and is no failure.
 pub(crate) fn check() -> Result<()> {
     let root = root();
@@ -62,7 +68,7 @@ pub(crate) fn check() -> Result<()> {
     Ok(())
 }
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask).to_owned()
 }

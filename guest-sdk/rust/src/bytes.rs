@@ -1,3 +1,5 @@
+//! `Bytes`: a value of a state or a reply that is kept and sent as one piece.
+
 use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Deref;

@@ -42,7 +42,7 @@ impl Options {
             batch_bytes_max: 1 << 20,
             queue_commands_max: 256 << 10,
             queue_bytes_max: 256 << 20,
-            proposals_in_flight_max: 2,
+            proposals_in_flight_max: 1,
             snapshot_log_entries: 100_000,
             snapshot_log_bytes: 64 << 20,
             snapshot_log_entries_kept: 100,

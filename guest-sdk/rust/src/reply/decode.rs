@@ -1,3 +1,5 @@
+//! Reads the RESP3 of a reply back into the tokens of the contract, for guests that are called one command at a time.
+
 #[cfg(not(target_arch = "wasm32"))]
 use super::Reply;
 

@@ -1,3 +1,5 @@
+//! `Reply` and the small types that say what ordinary types cannot.
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,3 +1,5 @@
+//! `ReplyWriter`: the one place that knows how a reply is encoded.
+
 use std::io::Write as _;
 
 use super::Tokens;
