@@ -7,7 +7,8 @@
 mod layers;
 
 use crate::config::units::{ByteSize, Count, Interval};
-use crate::config::{self, Addresses, Config, Module};
+use crate::config::{self, Addresses, Config};
+use crate::module::Module;
 use crate::net::Address;
 use crate::telemetry::{Format, Level};
 use clap::{ArgAction, Parser};

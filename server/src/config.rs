@@ -7,6 +7,7 @@ pub mod units;
 
 use crate::cli::Args;
 use crate::dispatch::{Password, Redirect};
+use crate::module::Module;
 use crate::net::Address;
 use crate::telemetry;
 use std::net::SocketAddr;
@@ -64,14 +65,6 @@ pub struct Config {
     pub log_format: telemetry::Format,
     /// What should be said once logging works.
     pub warnings: Vec<String>,
-}
-
-/// Where the guest comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Module {
-    Path(PathBuf),
-    /// One that the server carries in itself.
-    Builtin(String),
 }
 
 /// Why the arguments make no configuration. One line each, naming the option.
@@ -252,19 +245,6 @@ fn with_last_digit(address: &Address, digit: u8) -> Address {
     Address::new(address.host(), (address.port() / 10).saturating_mul(10).saturating_add(u16::from(digit)))
 }
 
-impl FromStr for Module {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Module, &'static str> {
-        match text.strip_prefix("builtin:") {
-            Some("") => Err("expected a name after builtin:, such as builtin:ticket"),
-            Some(name) => Ok(Module::Builtin(name.to_owned())),
-            None if text.is_empty() => Err("expected a path"),
-            None => Ok(Module::Path(PathBuf::from(text))),
-        }
-    }
-}
-
 /// Several addresses, with commas between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses(pub Vec<Address>);
@@ -274,15 +254,5 @@ impl FromStr for Addresses {
 
     fn from_str(text: &str) -> Result<Addresses, crate::net::Error> {
         text.split(',').map(|part| part.trim().parse()).collect::<Result<_, _>>().map(Addresses)
-    }
-}
-
-/// As it is typed.
-impl std::fmt::Display for Module {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Module::Path(path) => write!(f, "{}", path.display()),
-            Module::Builtin(name) => write!(f, "builtin:{name}"),
-        }
     }
 }

@@ -37,14 +37,14 @@ impl Error for Fault {
 
 /// An error with all its causes on one line, for the places that print it.
 pub fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
+    let mut causes = vec![error.to_string()];
     let mut next = error.source();
     while let Some(cause) = next {
-        line.push_str(": ");
-        line.push_str(&cause.to_string());
+        causes.push(cause.to_string());
         next = cause.source();
     }
-    line
+    // Some libraries draw pictures in their messages.
+    causes.join(": ").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Carries the first fault of a node from wherever it happened to whoever stops the node.

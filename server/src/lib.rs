@@ -26,6 +26,7 @@ pub mod machine;
 pub mod module;
 pub mod net;
 pub mod node;
+pub mod pace;
 pub mod proposal;
 pub mod raft;
 pub mod redis;

@@ -1,7 +1,9 @@
-//! The module's bytes: from a file, or one of the examples that the server carries in itself.
+//! Where the guest comes from: a file, or one of the examples that the server carries in itself.
 
-use crate::config::Module;
+use std::fmt;
 use std::io;
+use std::path::PathBuf;
+use std::str::FromStr;
 
 /// The examples, as `cargo xtask guests` built them.
 const BUILTIN: [(&str, &[u8]); 3] = [
@@ -10,21 +12,45 @@ const BUILTIN: [(&str, &[u8]); 3] = [
     ("timeseries", include_bytes!("../../examples/prebuilt/timeseries.wasm")),
 ];
 
-/// Why there are no bytes.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("the file cannot be read")]
-    Read(#[source] io::Error),
-    #[error("there is no such built-in module; there are builtin:ticket, builtin:kvdb and builtin:timeseries")]
-    UnknownBuiltin,
+/// What `--module` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Module {
+    Path(PathBuf),
+    /// An example, by its name and its bytes.
+    Builtin(&'static str, &'static [u8]),
 }
 
-pub fn read(module: &Module) -> Result<Vec<u8>, Error> {
-    match module {
-        Module::Path(path) => std::fs::read(path).map_err(Error::Read),
-        Module::Builtin(name) => {
-            let found = BUILTIN.iter().find(|(known, _)| known == name);
-            found.map(|(_, bytes)| bytes.to_vec()).ok_or(Error::UnknownBuiltin)
+impl Module {
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        match self {
+            Module::Path(path) => std::fs::read(path),
+            Module::Builtin(_, bytes) => Ok(bytes.to_vec()),
+        }
+    }
+}
+
+impl FromStr for Module {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Module, &'static str> {
+        match text.strip_prefix("builtin:") {
+            Some(name) => BUILTIN
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(name, bytes)| Module::Builtin(name, bytes))
+                .ok_or("expected builtin:ticket, builtin:kvdb or builtin:timeseries"),
+            None if text.is_empty() => Err("expected a path"),
+            None => Ok(Module::Path(PathBuf::from(text))),
+        }
+    }
+}
+
+/// As it is typed.
+impl fmt::Display for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Module::Path(path) => write!(f, "{}", path.display()),
+            Module::Builtin(name, _) => write!(f, "builtin:{name}"),
         }
     }
 }

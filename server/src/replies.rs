@@ -30,6 +30,11 @@ impl Replies {
         self.ends.is_empty()
     }
 
+    /// All replies together.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// In the order of the commands.
     pub fn iter(&self) -> impl Iterator<Item = resp3::Value> {
         let mut start = 0;

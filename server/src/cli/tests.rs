@@ -42,7 +42,7 @@ fn short_and_long_forms_of_the_seed_are_known() {
     assert_eq!((config.node_name.as_str(), config.dir), ("two", PathBuf::from("/tmp/x")));
     assert_eq!((config.log_level, config.redirect), (Level::Debug, Redirect::Try));
     assert!(!config.sync && config.open_reads && config.init_run_quit);
-    assert_eq!(config.module, Module::Builtin("ticket".into()));
+    assert_eq!(config.module.to_string(), "builtin:ticket");
     let config = self::config("--nosync --sync --openreads --noopenreads");
     assert!(config.sync && !config.open_reads);
     let config = self::config("-a 127.0.0.1:7000,[::1]:7000 -t 1");

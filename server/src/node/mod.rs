@@ -11,7 +11,6 @@ use crate::dispatch::{self, Dispatcher};
 use crate::fault::Alarm;
 use crate::guest::{self, Guest};
 use crate::machine::{self, Machine};
-use crate::module;
 use crate::net::{self, Connection, Listener};
 use crate::raft::{self, Cluster};
 use crate::redis::{self, Session};
@@ -39,8 +38,8 @@ pub struct Node {
 pub enum StartError {
     #[error("cannot listen")]
     Listen(#[from] net::Error),
-    #[error("cannot use the module {name}")]
-    Module { name: String, source: module::Error },
+    #[error("cannot read the module {name}")]
+    Module { name: String, source: std::io::Error },
     #[error("the module {name} is refused")]
     Guest { name: String, source: guest::Error },
     #[error("cannot use the data directory")]
@@ -129,7 +128,7 @@ impl Node {
 /// The guest, compiled or taken from the cache of compiled code beside the data.
 fn load(config: &Config) -> Result<Arc<Guest>, StartError> {
     let name = config.module.to_string();
-    let bytes = module::read(&config.module).map_err(|source| StartError::Module { name: name.clone(), source })?;
+    let bytes = config.module.read().map_err(|source| StartError::Module { name: name.clone(), source })?;
     let guest = Guest::load(&bytes, options::guest(config), &config.dir.join("cache"))
         .map_err(|source| StartError::Guest { name, source })?;
     let description = guest.description();

@@ -8,26 +8,27 @@ use super::queue::Queue;
 use super::{Error, Options, Raft};
 use crate::fault::chain;
 use crate::machine::Machine;
+use crate::pace::Pace;
 use openraft::ReadPolicy;
 
 pub(super) struct Reads {
     raft: Raft,
     machine: Machine,
     queue: Queue,
-    batch_commands_max: usize,
+    pace: Pace,
     batch_bytes_max: usize,
 }
 
 impl Reads {
     pub(super) fn new(raft: Raft, machine: Machine, queue: Queue, options: &Options) -> Reads {
-        let (batch_commands_max, batch_bytes_max) = (options.batch_commands_max, options.batch_bytes_max);
-        Reads { raft, machine, queue, batch_commands_max, batch_bytes_max }
+        let pace = Pace::new(options.batch_commands_max);
+        Reads { raft, machine, queue, pace, batch_bytes_max: options.batch_bytes_max }
     }
 
     /// Until the queue is closed and everything in it is answered.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         loop {
-            while let Some(batch) = self.queue.take(self.batch_commands_max, self.batch_bytes_max) {
+            while let Some(batch) = self.queue.take(self.pace.commands(), self.batch_bytes_max) {
                 let (commands, answers) = batch.split();
                 if let Err(error) = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
                     tracing::debug!(%error, "no linearizable point");
@@ -35,7 +36,10 @@ impl Reads {
                     continue;
                 }
                 match self.machine.read(commands).await {
-                    Ok(replies) => answers.replies(&replies),
+                    Ok(replies) => {
+                        self.pace.answered(replies.bytes());
+                        answers.replies(&replies);
+                    }
                     Err(fault) => {
                         // The machine reports the fault itself, and the node stops; a client only hears that it does.
                         tracing::debug!(fault = chain(&fault), "machine cannot read");

@@ -8,6 +8,7 @@
 use super::{Decoder, Options, ProtocolError, encode};
 use crate::command::Command;
 use crate::dispatch::{Client, Dispatcher, Route};
+use crate::pace::Pace;
 use crate::reply::{ErrorCode, ErrorReply, Reply};
 use bytes::BytesMut;
 use std::future::pending;
@@ -48,6 +49,7 @@ pub struct Session<S> {
     decoder: Decoder,
     dispatcher: Arc<Dispatcher>,
     client: Client,
+    pace: Pace,
 }
 
 /// The stream with what waits to be written to it.
@@ -94,7 +96,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             ended: client.ended(),
             killed: client.killed(),
         };
-        let mut session = Session { wire, decoder: Decoder::new(options), dispatcher, client };
+        let pace = Pace::new(options.pipeline_commands_max);
+        let mut session = Session { wire, decoder: Decoder::new(options), dispatcher, client, pace };
         let end = session.run().await.unwrap_or_else(|end| end);
         // Says goodbye properly, so that the last replies arrive.
         let _ = tokio::time::timeout(Duration::from_secs(1), session.wire.stream.shutdown()).await;
@@ -190,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Route::Write => true,
                 Route::Read => false,
             };
-            if writes != group.writes {
+            if writes != group.writes || group.commands.len() >= self.pace.commands() {
                 self.run_group(&mut group).await?;
                 group.writes = writes;
             }
@@ -207,6 +210,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             (false, true) => self.dispatcher.write(commands).await,
             (false, false) => self.dispatcher.read(commands).await,
         };
+        if !replies.is_empty() {
+            self.pace.answered(replies.iter().map(reply_bytes).sum());
+        }
         let mut replies = replies.into_iter();
         for refusal in group.refusals.drain(..) {
             let reply = match refusal {
@@ -258,6 +264,14 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
             Err(error) if is_gone(&error) => Err(End::Gone),
             Err(error) => Err(End::Io(error)),
         }
+    }
+}
+
+/// What a guest's reply takes; an error of the server's own is small.
+fn reply_bytes(reply: &Reply) -> usize {
+    match reply {
+        Reply::Encoded(value) => value.as_bytes().len(),
+        _ => 0,
     }
 }
 
