@@ -109,9 +109,7 @@ fn snapshots_are_taken_by_the_length_of_the_log_and_only_so_many_kept() {
             (first != newest).then_some(first)
         });
     }
-    wait::until("the old ones to go", || {
-        (client.call(&words("RAFT SNAPSHOT LIST")).array().len() == 2).then_some(())
-    });
+    wait::until("the old ones to go", || (client.call(&words("RAFT SNAPSHOT LIST")).array().len() == 2).then_some(()));
     server.kill();
     assert_eq!(node.start().client().call(&["TICKET"]), int(tickets + 1));
 }
