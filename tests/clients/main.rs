@@ -1,1 +1,6 @@
-fn main() {}
+//! Stock clients drive the server: redis-cli, redis-py and redis-rs run one scenario, each in RESP2 and RESP3.
+
+mod redis_cli;
+mod redis_py;
+mod redis_rs;
+mod scenario;

@@ -1,6 +1,6 @@
 //! Everything a change must pass, in the order in which it is cheapest to fail. `.ci/run` calls it, and so should you.
 
-use crate::guests;
+use crate::{clients, guests};
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::process::Command;
@@ -23,6 +23,7 @@ pub(crate) fn run() -> Result<()> {
     steps.run("clippy", &mut cargo(&root, &clippy))?;
     steps.run("clippy of the examples", &mut cargo(&examples, &clippy))?;
     let fresh = steps.time("guests from source", guests::build_fresh)?;
+    steps.time("client libraries", clients::install)?;
     steps.run("server", &mut cargo(&root, &["build", "--locked", "--package", "uhaha-server"]))?;
     steps.run("tests", &mut cargo(&root, &["nextest", "run", "--workspace", "--locked"]))?;
     steps.run("tests of the examples", &mut cargo(&examples, &["test", "--workspace", "--locked", "--quiet"]))?;

@@ -1,7 +1,9 @@
 //! The project's own tasks: `cargo xtask <task>`. One file a task.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task talks to the terminal")]
 
+mod bench;
 mod ci;
+mod clients;
 mod guests;
 
 use std::process::ExitCode;
@@ -12,6 +14,8 @@ const USAGE: &str = "\
 Usage: cargo xtask <task>
 
   ci               everything a change must pass
+  clients          install the client libraries that tests want
+  bench            compare with redis-server: [--quick] [--seconds N] [--module ticket|kvdb]
   guests           build the example guests into examples/prebuilt
   guests --check   build them elsewhere and say whether the bytes are the same";
 
@@ -30,6 +34,8 @@ fn main() -> ExitCode {
 fn run(args: &[&str]) -> Result<()> {
     match args {
         ["ci"] => ci::run(),
+        ["clients"] => clients::install(),
+        ["bench", options @ ..] => bench::run(options),
         ["guests"] => guests::build(),
         ["guests", "--check"] => guests::check(),
         [] | ["help" | "-h" | "--help"] => {
