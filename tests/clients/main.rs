@@ -1,4 +1,5 @@
 //! Stock clients drive the server: redis-cli, redis-py and redis-rs run one scenario, each in RESP2 and RESP3.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod redis_cli;
 mod redis_py;

@@ -84,7 +84,7 @@ fn a_second_process_on_the_same_data_is_refused() {
     assert_fails(&node, &["in use by process", &id]);
     assert_eq!(server.client().call(&["TICKET"]), int(1), "the first one goes on");
     // Another node id is another directory.
-    assert_eq!(node.clone().args(&["--id", "2"]).start().client().call(&["TICKET"]), int(1));
+    assert_eq!(node.args(&["--id", "2"]).start().client().call(&["TICKET"]), int(1));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! End-to-end tests: the real binary, real sockets, one file a behaviour.
-#![allow(clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cli;
 mod connection;
