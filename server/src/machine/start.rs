@@ -30,6 +30,8 @@ pub struct Options {
 pub enum StartError {
     #[error("the snapshots cannot be listed")]
     List(#[source] crate::storage::snapshots::Error),
+    #[error("a damaged snapshot cannot be set aside")]
+    SetAside(#[source] crate::storage::snapshots::Error),
     #[error(
         "the log begins after index {purged}, and no snapshot that reaches so far can be used{problems}; \
          restore the data directory from a copy, or start a new one with --restore"
@@ -107,6 +109,7 @@ fn newest_state(
 ) -> Result<(Replica, Option<LogId>, Membership), StartError> {
     let purged = purged.map_or(0, |id| id.index);
     let mut problems = String::new();
+    let mut damaged = Vec::new();
     for info in snapshots.list().map_err(StartError::List)? {
         if info.index < purged {
             break;
@@ -116,6 +119,7 @@ fn newest_state(
             Ok((meta, checkpoint)) => {
                 let replica = Replica::restore(Arc::clone(guest), checkpoint)?;
                 tracing::info!(snapshot = info.id, bytes = info.bytes, elapsed = ?started.elapsed(), "loaded a snapshot");
+                set_aside(snapshots, &damaged)?;
                 return Ok((replica, meta.last_log_id, meta.last_membership));
             }
             // Every snapshot and the whole log are of the other module too: an older one would not help.
@@ -124,11 +128,18 @@ fn newest_state(
                 let error = chain(&error);
                 tracing::warn!(snapshot = info.id, error, "a snapshot is damaged; trying an older one");
                 problems.push_str(&format!("; {}: {error}", info.id));
+                damaged.push(info.id);
             }
         }
     }
     if purged > 0 {
         return Err(StartError::NoSnapshot { purged, problems });
     }
+    set_aside(snapshots, &damaged)?;
     Ok((Replica::new(Arc::clone(guest))?, None, Membership::default()))
+}
+
+/// Raft asks for the newest snapshot of the list, and it must be one that can be installed.
+fn set_aside(snapshots: &Snapshots, damaged: &[String]) -> Result<(), StartError> {
+    damaged.iter().try_for_each(|id| snapshots.set_aside(id)).map_err(StartError::SetAside)
 }

@@ -24,6 +24,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 const SUFFIX: &str = ".snapshot";
 const TEMP_SUFFIX: &str = ".tmp";
+const DAMAGED_SUFFIX: &str = ".damaged";
 
 /// A handle; clones share one directory.
 #[derive(Clone, Debug)]
@@ -118,6 +119,15 @@ impl Snapshots {
             Ok(bytes)
         };
         Ok(read().map_err(|source| Error::Read { path, source })?.into())
+    }
+
+    /// Takes a damaged snapshot out of the list. The file stays, for whoever wants to know what happened to it.
+    pub fn set_aside(&self, id: &str) -> Result<(), Error> {
+        let _names = self.lock_names();
+        let path = self.file_path(&header_of(id)?.id());
+        fs::rename(&path, path.with_extension(&DAMAGED_SUFFIX[1..]))
+            .and_then(|()| sync_dir(&self.shared.dir))
+            .map_err(|source| Error::Write { path, source })
     }
 
     /// Copies a snapshot file from elsewhere, after checking all of it.
