@@ -1,6 +1,7 @@
 //! The project's own tasks: `cargo xtask <task>`. One file a task.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task talks to the terminal")]
 
+mod bench;
 mod guests;
 
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ use anyhow::{Result, bail};
 const USAGE: &str = "\
 Usage: cargo xtask <task>
 
+  bench            measure against redis-server; bench --help has the options
   guests           build the example guests into examples/prebuilt
   guests --check   build them elsewhere and say whether the bytes are the same";
 
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
 
 fn run(args: &[&str]) -> Result<()> {
     match args {
+        ["bench", options @ ..] => bench::run(options),
         ["guests"] => guests::build(),
         ["guests", "--check"] => guests::check(),
         [] | ["help" | "-h" | "--help"] => {
