@@ -1,170 +1,345 @@
-//! Measures the server beside redis-server with its append-only file synced always: the same disk, the same driver
-//! (redis-benchmark), cell by cell in turn, so that what else the machine does hits both.
+//! `cargo xtask bench`: the server beside redis-server, on one machine, one disk and with one promise, that an answered
+//! write is on disk. Both are driven by redis-benchmark, in turns, so that what else the machine does meets both.
 
-use crate::guests;
+mod load;
+mod machine;
+mod process;
+mod resp;
+mod restart;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use std::{env, fs};
+
 use anyhow::{Context as _, Result, bail, ensure};
-use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-/// Connections and pipeline depth of each cell.
-const CELLS: [(u32, u32); 6] = [(1, 1), (1, 64), (50, 1), (50, 16), (50, 64), (256, 1)];
-const START_TIMEOUT: Duration = Duration::from_secs(30);
-const KEYS: &str = "100000";
-const VALUE: &str = "01234567890123456789012345678901";
+use load::{Cell, Load, Measured};
+use process::Server;
+use resp::Client;
 
-/// What is measured: the guest, our command and the one of Redis.
-struct Load {
-    module: &'static str,
-    ours: &'static [&'static str],
-    redis: &'static [&'static str],
+const USAGE: &str = "\
+Usage: cargo xtask bench [options]
+
+Measures the server beside redis-server (appendonly yes, appendfsync always) and prints Markdown tables.
+
+  --server PATH   the server to measure [default: builds the release profile]
+  --rounds N      how often each cell is measured; medians are printed [default: 3]
+  --quick         one shorter round and fewer keys, to see whether it works
+  --only PART     ticket, set, get or restart
+  --help          this";
+
+const CELLS: [Cell; 6] =
+    [Cell::new(1, 1), Cell::new(1, 64), Cell::new(50, 1), Cell::new(50, 16), Cell::new(50, 64), Cell::new(256, 1)];
+/// How many keys SET and GET draw from.
+const KEYS: u32 = 100_000;
+const ROUNDS_MAX: usize = 1000;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Ticket,
+    Set,
+    Get,
+    Restart,
 }
 
-const LOADS: [Load; 3] = [
-    Load { module: "ticket", ours: &["TICKET"], redis: &["INCR", "ticket"] },
-    Load { module: "kvdb", ours: &["SET", "__rand_int__", VALUE], redis: &["SET", "__rand_int__", VALUE] },
-    Load { module: "kvdb", ours: &["GET", "__rand_int__"], redis: &["GET", "__rand_int__"] },
-];
+impl Part {
+    const ALL: [Part; 4] = [Part::Ticket, Part::Set, Part::Get, Part::Restart];
 
-/// What one cell gave.
-struct Cell {
-    per_second: f64,
-    p50_ms: f64,
-    p99_ms: f64,
+    fn name(self) -> &'static str {
+        match self {
+            Part::Ticket => "ticket",
+            Part::Set => "set",
+            Part::Get => "get",
+            Part::Restart => "restart",
+        }
+    }
 }
 
-/// `cargo xtask bench [--quick] [--seconds N] [--module NAME]`
-pub(crate) fn run(options: &[&str]) -> Result<()> {
-    let (mut seconds, mut module) = (2.5, None);
-    let mut options = options.iter();
-    while let Some(option) = options.next() {
-        match *option {
-            "--quick" => seconds = 0.5,
-            "--seconds" => seconds = options.next().context("--seconds wants a number")?.parse()?,
-            "--module" => module = Some(*options.next().context("--module wants ticket or kvdb")?),
-            other => bail!("no such option: {other}"),
-        }
-    }
-    let loads: Vec<&Load> = LOADS.iter().filter(|load| module.is_none_or(|module| module == load.module)).collect();
-    ensure!(!loads.is_empty(), "there are loads for the modules ticket and kvdb");
-    let root = guests::root();
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--release", "--locked", "--package", "uhaha-server"]).current_dir(&root);
-    ensure!(cargo.status()?.success(), "the server does not build");
+struct Options {
+    server: Option<PathBuf>,
+    rounds: usize,
+    quick: bool,
+    only: Option<Part>,
+}
 
-    println!("| command | c | P | ours req/s | p50 ms | p99 ms | redis req/s | p50 ms | p99 ms | ours ÷ redis |");
-    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
-    for load in loads {
-        let data = tempfile::tempdir_in(root.join("target"))?;
-        let ours = Server::start_ours(&root, data.path(), load.module)?;
-        let redis = Server::start_redis(data.path())?;
-        for (connections, depth) in CELLS {
-            let ours = measure(&ours, load.ours, connections, depth, seconds)?;
-            let redis = measure(&redis, load.redis, connections, depth, seconds)?;
-            println!(
-                "| {} | {connections} | {depth} | {} | {} | {:.2} |",
-                load.ours[0],
-                columns(&ours),
-                columns(&redis),
-                ours.per_second / redis.per_second
-            );
+impl Options {
+    /// `None` if help was asked for.
+    fn parse(args: &[&str]) -> Result<Option<Options>> {
+        let mut options = Options { server: None, rounds: 3, quick: false, only: None };
+        let mut rounds = None;
+        let mut args = args.iter().copied();
+        while let Some(arg) = args.next() {
+            let (name, value) = match arg.split_once('=') {
+                Some((name, value)) if name.starts_with("--") => (name, Some(value)),
+                _ => (arg, None),
+            };
+            let mut value = || value.or_else(|| args.next()).with_context(|| format!("{name} needs a value"));
+            match name {
+                "--server" => options.server = Some(PathBuf::from(value()?)),
+                "--rounds" => {
+                    let count = value()?.parse().ok().filter(|count| (1..=ROUNDS_MAX).contains(count));
+                    rounds = Some(count.with_context(|| format!("--rounds is a count from 1 to {ROUNDS_MAX}"))?);
+                }
+                "--quick" => options.quick = true,
+                "--only" => {
+                    let value = value()?;
+                    let part = Part::ALL.into_iter().find(|part| part.name() == value);
+                    options.only = Some(part.context("--only is ticket, set, get or restart")?);
+                }
+                "-h" | "--help" => return Ok(None),
+                _ => bail!("no such option: {arg}\n\n{USAGE}"),
+            }
         }
+        options.rounds = rounds.unwrap_or(if options.quick { 1 } else { options.rounds });
+        Ok(Some(options))
     }
+
+    /// How long one run should take. Less says little: connecting and the first syncs weigh too much.
+    fn run_time(&self) -> Duration {
+        if self.quick { Duration::from_millis(500) } else { Duration::from_secs(2) }
+    }
+}
+
+/// `cargo xtask bench`
+pub(crate) fn run(args: &[&str]) -> Result<()> {
+    let Some(options) = Options::parse(args)? else {
+        println!("{USAGE}");
+        return Ok(());
+    };
+    let parts: Vec<Part> = Part::ALL.into_iter().filter(|part| options.only.is_none_or(|only| only == *part)).collect();
+    // Before a build of minutes, not after it.
+    let versions = if parts.iter().any(|part| *part != Part::Restart) { Some(redis_versions()?) } else { None };
+    let server = match &options.server {
+        Some(server) => server.clone(),
+        None => build_server()?,
+    };
+    ensure!(server.is_file(), "no server at {}", server.display());
+    // On the disk of the build and not in a temporary folder, which is often in memory, where syncing costs nothing.
+    let parent = crate::guests::root().join("target/bench");
+    fs::create_dir_all(&parent).with_context(|| format!("creating {}", parent.display()))?;
+    let dir = tempfile::Builder::new().prefix("run-").tempdir_in(&parent)?;
+
+    println!("{}\n", machine::describe(dir.path(), versions.as_deref())?);
+    for part in parts {
+        let dir = dir.path().join(part.name());
+        match part {
+            Part::Ticket => workload(&options, &server, &dir, &Workload::TICKET)?,
+            Part::Set => workload(&options, &server, &dir, &Workload::SET)?,
+            Part::Get => workload(&options, &server, &dir, &Workload::GET)?,
+            Part::Restart => restart::run(&server, &dir, if options.quick { 100_000 } else { 1_000_000 })?,
+        }
+        // A full disk would be a failure of this program alone.
+        fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
+    }
+    println!("At the end: load average {}", machine::load_average()?);
     Ok(())
 }
 
-fn columns(cell: &Cell) -> String {
-    format!("{:.0} | {:.2} | {:.2}", cell.per_second, cell.p50_ms, cell.p99_ms)
-}
-
-/// A short run tells how many requests take so many seconds.
-fn measure(server: &Server, words: &[&str], connections: u32, depth: u32, seconds: f64) -> Result<Cell> {
-    let at_once = u64::from(connections * depth);
-    let probe = redis_benchmark(server, words, connections, depth, (at_once * 4).max(500))?;
-    let requests = (probe.per_second * seconds) as u64;
-    redis_benchmark(server, words, connections, depth, requests.clamp(at_once * 4, 5_000_000))
-}
-
-fn redis_benchmark(server: &Server, words: &[&str], connections: u32, depth: u32, requests: u64) -> Result<Cell> {
-    let numbers = [("-p", u64::from(server.port)), ("-n", requests), ("-c", connections.into()), ("-P", depth.into())];
-    let mut command = Command::new("redis-benchmark");
-    for (flag, number) in numbers {
-        command.args([flag, &number.to_string()]);
+fn redis_versions() -> Result<String> {
+    let mut versions = Vec::new();
+    for program in ["redis-server", "redis-benchmark"] {
+        let output = match Command::new(program).arg("--version").output() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                bail!("{program} is not installed; in Debian: apt-get install redis-server redis-tools")
+            }
+            output => output.with_context(|| format!("running {program}"))?,
+        };
+        let text = String::from_utf8_lossy(&output.stdout);
+        let version = text.split_whitespace().find_map(|word| {
+            let word = word.strip_prefix("v=").unwrap_or(word);
+            word.starts_with(|first: char| first.is_ascii_digit()).then(|| word.to_owned())
+        });
+        versions.push(format!("{program} {}", version.as_deref().unwrap_or("of unknown version")));
     }
-    let output = command.args(["--csv", "-r", KEYS]).args(words).output();
-    let output = output.context("redis-benchmark is needed: apt-get install redis-tools")?;
-    let text = String::from_utf8(output.stdout)?;
-    ensure!(output.status.success(), "redis-benchmark failed: {text}");
-    // "test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms",…
-    let line = text.lines().last().context("redis-benchmark printed nothing")?;
-    let field = |at: usize| -> Result<f64> {
-        // Counted from the end, for the command may have commas.
-        let field = line.rsplit(',').nth(6 - at).context("redis-benchmark printed no such column")?;
-        Ok(field.trim_matches('"').parse()?)
+    Ok(versions.join(", "))
+}
+
+fn build_server() -> Result<PathBuf> {
+    let root = crate::guests::root();
+    let target = match env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => std::path::absolute(dir)?,
+        None => root.join("target"),
     };
-    Ok(Cell { per_second: field(0)?, p50_ms: field(3)?, p99_ms: field(5)? })
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--release", "--package", "uhaha-server", "--target-dir"]).arg(&target).current_dir(&root);
+    ensure!(cargo.status()?.success(), "the server does not build");
+    Ok(target.join("release/uhaha-server"))
 }
 
-/// A process of ours, ended with the value.
-struct Server {
-    child: Child,
-    port: u16,
+/// What both servers are asked to do.
+struct Workload {
+    title: &'static str,
+    module: &'static str,
+    ours: &'static [&'static str],
+    redis: &'static [&'static str],
+    /// How many keys `__rand_int__` stands for; `None` if it is not in the commands.
+    keys: Option<u32>,
+    /// Whether the keys are there before: a GET of nothing is another workload.
+    filled: bool,
 }
 
-impl Server {
-    fn start_ours(root: &Path, data: &Path, module: &str) -> Result<Server> {
-        let mut command = Command::new(root.join("target/release/uhaha-server"));
-        let port = free_port()?;
-        command.args(["--module", &format!("builtin:{module}"), "--addr", &format!("127.0.0.1:{port}"), "--dir"]);
-        Server::start(command.arg(data.join("uhaha")).stderr(File::create(data.join("uhaha.log"))?), port)
-    }
+const VALUE: &str = "abcdefghijklmnopqrstuvwxyz012345";
+const SET: &[&str] = &["SET", "key:__rand_int__", VALUE];
+const GET: &[&str] = &["GET", "key:__rand_int__"];
 
-    fn start_redis(data: &Path) -> Result<Server> {
-        let port = free_port()?;
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"]).arg(data);
-        command.args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
-        Server::start(&mut command, port).context("redis-server is needed: apt-get install redis-server")
-    }
+impl Workload {
+    const TICKET: Workload = Workload {
+        title: "TICKET beside INCR k",
+        module: "builtin:ticket",
+        ours: &["TICKET"],
+        redis: &["INCR", "k"],
+        keys: None,
+        filled: false,
+    };
+    const SET: Workload = Workload {
+        title: "SET of 32 bytes, 100,000 keys",
+        module: "builtin:kvdb",
+        ours: SET,
+        redis: SET,
+        keys: Some(KEYS),
+        filled: false,
+    };
+    const GET: Workload = Workload {
+        title: "GET of 32 bytes, 100,000 keys",
+        module: "builtin:kvdb",
+        ours: GET,
+        redis: GET,
+        keys: Some(KEYS),
+        filled: true,
+    };
+}
 
-    fn start(command: &mut Command, port: u16) -> Result<Server> {
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
-        let mut server = Server { child, port };
-        let started = Instant::now();
-        while !answers(port) {
-            let ended = server.child.try_wait()?;
-            ensure!(ended.is_none() && started.elapsed() < START_TIMEOUT, "the server does not start");
-            // Only paces the asking.
-            std::thread::sleep(Duration::from_millis(20));
+/// One cell, measured.
+struct Row {
+    cell: Cell,
+    ours: Vec<Measured>,
+    redis: Vec<Measured>,
+}
+
+/// Measures all cells of a workload and prints their table.
+fn workload(options: &Options, server: &Path, dir: &Path, workload: &Workload) -> Result<()> {
+    let ours = Server::uhaha(server, workload.module, &dir.join("ours"))?;
+    let redis = Server::redis(&dir.join("redis"))?;
+    if workload.filled {
+        resp::fill(ours.port(), KEYS, 'a').context("filling the server")?;
+        resp::fill(redis.port(), KEYS, 'a').context("filling redis-server")?;
+    }
+    let load = Load { dir, keys: workload.keys, run_time: options.run_time() };
+    let mut rows = Vec::new();
+    for cell in CELLS {
+        let count_ours = load.calibrate(&ours, cell, workload.ours)?;
+        let count_redis = load.calibrate(&redis, cell, workload.redis)?;
+        let mut row = Row { cell, ours: Vec::new(), redis: Vec::new() };
+        for round in 0..options.rounds {
+            // Who is first changes: what one leaves to the disk to do meets the other.
+            if round % 2 == 0 {
+                row.ours.push(load.run(&ours, cell, workload.ours, count_ours)?);
+                row.redis.push(load.run(&redis, cell, workload.redis, count_redis)?);
+            } else {
+                row.redis.push(load.run(&redis, cell, workload.redis, count_redis)?);
+                row.ours.push(load.run(&ours, cell, workload.ours, count_ours)?);
+            }
         }
-        Ok(server)
+        eprintln!("{}: {}", workload.title, row.line());
+        rows.push(row);
+    }
+    println!("## {}\n", workload.title);
+    println!("| clients×pipeline | ours/s | redis/s | ours/redis (least–most) | ours p50/p99 ms | redis p50/p99 ms |");
+    println!("|---|---:|---:|---:|---:|---:|");
+    for row in &rows {
+        println!("{}", row.line());
+    }
+    println!("\nResident at the end: ours {}, redis {}.", ours.memory()?, redis.memory()?);
+    let info = Client::connect(ours.port())?.text(&["INFO", "stats"])?;
+    let unwell: Vec<&str> = info
+        .lines()
+        .filter(|line| line.starts_with("refused_commands:") || line.starts_with("failed_commands:"))
+        .filter(|line| !line.ends_with(":0"))
+        .collect();
+    if !unwell.is_empty() {
+        println!("Not every command was run: {}.", unwell.join(", "));
+    }
+    println!("{}", ours.warnings());
+    Ok(())
+}
+
+impl Row {
+    fn line(&self) -> String {
+        let rate = |runs: &[Measured]| median(runs.iter().map(|run| run.rate));
+        let latency = |runs: &[Measured]| {
+            let [p50, p99] = [median(runs.iter().map(|run| run.p50)), median(runs.iter().map(|run| run.p99))];
+            format!("{p50:.2}/{p99:.2}")
+        };
+        // What both met in one round is in the ratio of that round, and in no ratio of medians.
+        let ratios = || self.ours.iter().zip(&self.redis).map(|(ours, redis)| ours.rate / redis.rate);
+        let least = ratios().fold(f64::INFINITY, f64::min);
+        let most = ratios().fold(0.0, f64::max);
+        format!(
+            "| {} | {} | {} | {:.2} ({least:.2}–{most:.2}) | {} | {} |",
+            self.cell,
+            grouped(rate(&self.ours)),
+            grouped(rate(&self.redis)),
+            median(ratios()),
+            latency(&self.ours),
+            latency(&self.redis),
+        )
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// The middle one, or what is between the two in the middle; 0 of nothing.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let upper = values.get(values.len() / 2).copied().unwrap_or_default();
+    match values.len().checked_rem(2) {
+        Some(0) if !values.is_empty() => (values[values.len() / 2 - 1] + upper) / 2.0,
+        _ => upper,
     }
 }
 
-/// Nobody else takes it in the moment until the server does: the system hands ports out in turn.
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+/// 1234567.8 as 1,234,568.
+fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
-fn answers(port: u16) -> bool {
-    let ask = || -> std::io::Result<bool> {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-        stream.write_all(b"PING\r\n")?;
-        let mut reply = [0; 7];
-        stream.read_exact(&mut reply)?;
-        Ok(&reply == b"+PONG\r\n")
-    };
-    ask().unwrap_or(false)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
+        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
+        assert_eq!(median(std::iter::empty()), 0.0);
+    }
+
+    #[test]
+    fn numbers_are_grouped_by_three() {
+        assert_eq!(grouped(0.4), "0");
+        assert_eq!(grouped(123.0), "123");
+        assert_eq!(grouped(1234.0), "1,234");
+        assert_eq!(grouped(1_234_567.8), "1,234,568");
+    }
+
+    #[test]
+    fn options_are_read_in_both_forms() {
+        let options = Options::parse(&["--server=a", "--quick", "--only", "get"]).unwrap().unwrap();
+        assert_eq!(options.server, Some(PathBuf::from("a")));
+        assert_eq!(options.rounds, 1);
+        assert!(options.only == Some(Part::Get));
+        assert_eq!(Options::parse(&["--rounds", "5", "--quick"]).unwrap().unwrap().rounds, 5);
+        assert!(Options::parse(&["--rounds", "0"]).is_err());
+        assert!(Options::parse(&["--only"]).is_err());
+        assert!(Options::parse(&["--fast"]).is_err());
+        assert!(Options::parse(&["--help"]).unwrap().is_none());
+    }
 }

@@ -15,7 +15,7 @@ Usage: cargo xtask <task>
 
   ci               everything a change must pass
   clients          install the client libraries that tests want
-  bench            compare with redis-server: [--quick] [--seconds N] [--module ticket|kvdb]
+  bench            measure against redis-server; bench --help has the options
   guests           build the example guests into examples/prebuilt
   guests --check   build them elsewhere and say whether the bytes are the same";
 

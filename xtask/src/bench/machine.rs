@@ -1,0 +1,48 @@
+//! What the numbers were measured on.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+const SYNC_TIME: Duration = Duration::from_secs(1);
+const SYNC_BYTES: usize = 4096;
+
+/// One line: cores, kernel, how often a second the disk of `dir` syncs, how busy it all is.
+pub(super) fn describe(dir: &Path, versions: Option<&str>) -> Result<String> {
+    let cores = thread::available_parallelism()?;
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").context("reading the kernel's version")?;
+    let load = load_average()?;
+    let syncs = super::grouped(syncs_a_second(dir)?);
+    let versions = versions.map(|versions| format!(", {versions}")).unwrap_or_default();
+    Ok(format!(
+        "Machine: {cores} cores, Linux {}, {syncs} write+fdatasync a second, load average {load} at the start{versions}",
+        kernel.trim()
+    ))
+}
+
+/// Of 1, 5 and 15 minutes.
+pub(super) fn load_average() -> Result<String> {
+    let text = fs::read_to_string("/proc/loadavg").context("reading the load average")?;
+    Ok(text.split_whitespace().take(3).collect::<Vec<_>>().join(" "))
+}
+
+/// The most writes that one client, one at a time, could get answered.
+fn syncs_a_second(dir: &Path) -> Result<f64> {
+    let path = dir.join("syncs");
+    let mut file = File::create(&path)?;
+    let block = [7; SYNC_BYTES];
+    let began = Instant::now();
+    let mut count = 0.0;
+    while began.elapsed() < SYNC_TIME {
+        file.write_all(&block)?;
+        file.sync_data()?;
+        count += 1.0;
+    }
+    let rate = count / began.elapsed().as_secs_f64();
+    fs::remove_file(path)?;
+    Ok(rate)
+}
