@@ -56,12 +56,12 @@ fn a_read_cannot_change_the_state() {
     assert_eq!(client.call(&["INCR"]), int(2));
 }
 
-/// Endless recursion ends by fuel: the guest's stack is large enough for it.
+/// By the native stack, as docs/src/determinism.md says under what is still open.
 #[test]
 fn endless_recursion_is_a_fault_of_the_command_alone() {
     let server = node().start();
     let mut client = server.client();
-    client.call(&["DEEP"]).assert_error("FUEL DEEP at index ");
+    client.call(&["DEEP"]).assert_error("TRAP DEEP at index ");
     assert_eq!(client.call(&["INCR"]), int(1));
 }
 
