@@ -93,7 +93,7 @@ pub struct Args {
     #[arg(long, value_name = "COUNT", default_value_t = Count(1_000_000), help_heading = DURABILITY)]
     pub(crate) snapshot_log_entries: Count,
     /// Takes a snapshot after so many bytes of log.
-    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(1 << 30), help_heading = DURABILITY)]
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(256 << 20), help_heading = DURABILITY)]
     pub(crate) snapshot_log_bytes: ByteSize,
     /// How many snapshots are kept.
     #[arg(long, value_name = "COUNT", default_value_t = Count(3), help_heading = DURABILITY)]

@@ -56,7 +56,7 @@ fn a_read_cannot_change_the_state() {
     assert_eq!(client.call(&["INCR"]), int(2));
 }
 
-/// By the native stack, as docs/src/determinism.md says under what is still open.
+/// Endless recursion ends at the limit of the guest's stack.
 #[test]
 fn endless_recursion_is_a_fault_of_the_command_alone() {
     let server = node().start();

@@ -132,7 +132,6 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         // A full disk would be a failure of this program alone.
         fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
     }
-    println!("At the end: load average {}", machine::load_average()?);
     Ok(())
 }
 
@@ -250,7 +249,8 @@ fn workload(options: &Options, server: &Path, dir: &Path, workload: &Workload) -
     for row in &rows {
         println!("{}", row.line());
     }
-    println!("\nResident at the end: ours {}, redis {}.", ours.memory()?, redis.memory()?);
+    let load = machine::load_average()?;
+    println!("\nAt the end: resident ours {}, redis {}; load average {load}.", ours.memory()?, redis.memory()?);
     let info = Client::connect(ours.port())?.text(&["INFO", "stats"])?;
     let unwell: Vec<&str> = info
         .lines()

@@ -134,7 +134,7 @@ fn what_makes_no_sense_together_is_refused() {
         assert_eq!(error(line), message, "{line}");
     }
     assert!(error("-a nope").contains("expected HOST:PORT, [IPV6]:PORT or :PORT"));
-    assert!(error("-m builtin:").contains("expected a name after builtin:"));
+    assert!(error("-m builtin:").contains("expected builtin:ticket, builtin:kvdb or builtin:timeseries"));
 }
 
 #[test]

@@ -15,6 +15,8 @@ use wasmtime::component::{Func, InstancePre};
 use wasmtime::{Store, Trap};
 
 const WASM_PAGE_BYTES: usize = 1 << 16;
+/// All replies of one proposal, or of the reads that run together.
+pub const REPLIES_BYTES_MAX: usize = 512 << 20;
 /// Enough for whatever the host itself calls: getters, growth, `describe`.
 const FUEL_OF_HOST_CALLS: u64 = u64::MAX / 2;
 
@@ -175,6 +177,7 @@ impl Instance {
             Some(batch) if !self.uses_resources => self.run_batch(batch, calls, out, ends),
             _ => calls.iter().try_for_each(|call| {
                 self.run_one(call, out)?;
+                within_total(out.len())?;
                 ends.push(out.len() as u32);
                 Ok(())
             }),
@@ -193,6 +196,7 @@ impl Instance {
         let typed = batch.typed::<(&[u8],), (Vec<u8>,)>(&self.store);
         let result = typed.and_then(|batch| batch.call(&mut self.store, (&request,)));
         let (replies,) = self.checked(result)?;
+        within_total(out.len() + replies.len())?;
         self.split_batch(&replies, calls.len(), out, ends)
     }
 
@@ -290,7 +294,7 @@ impl Instance {
             if own > others {
                 return Ok(false);
             }
-            let is_view = own == others && self.memories[index].is_view();
+            let is_view = own == others && self.memories[index].is_whole_view();
             self.grow_to(index, others as u64)?;
             let memory = &self.memories[index];
             let shown = if is_view { memory.refresh() } else { memory.become_view_of(&writer.memories[index]) };
@@ -301,6 +305,12 @@ impl Instance {
         let source = writer.source.lock().for_reads();
         *self.source.lock() = source;
         Ok(true)
+    }
+
+    /// How many bytes of the first memory show another's pages.
+    #[cfg(test)]
+    pub(super) fn shown(&self) -> Option<usize> {
+        self.memories.first().filter(|memory| memory.is_whole_view()).map(|memory| memory.bytes())
     }
 
     /// From now on runs every command by itself, to compare the two ways.
@@ -385,6 +395,11 @@ fn failure(error: wasmtime::Error, store: &mut Store<HostState>, limits: Limits)
         }
         None => Failure::Trap(error.root_cause().to_string()),
     }
+}
+
+fn within_total(bytes: usize) -> Result<(), Failure> {
+    let limit = REPLIES_BYTES_MAX;
+    if bytes <= limit { Ok(()) } else { Err(Failure::TooBig { bytes, limit }) }
 }
 
 fn malformed_reply(error: &Malformed) -> Failure {

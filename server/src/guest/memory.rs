@@ -28,6 +28,8 @@ pub(super) struct Memory {
     file: OwnedFd,
     /// Set once this memory shows another's pages privately; its own file is then unused.
     is_view: AtomicBool,
+    /// How much of it shows the other's pages; what it grew by since is its own.
+    viewed_bytes: AtomicUsize,
 }
 
 // SAFETY: the mapping belongs to this value until it is dropped. Its content is only touched by the thread that
@@ -54,6 +56,7 @@ impl Memory {
             bytes: AtomicUsize::new(0),
             file,
             is_view: AtomicBool::new(false),
+            viewed_bytes: AtomicUsize::new(0),
         };
         memory.grow(bytes)?;
         Ok(memory)
@@ -125,16 +128,18 @@ impl Memory {
             };
         }
         self.is_view.store(true, Ordering::Relaxed);
+        self.viewed_bytes.store(self.bytes(), Ordering::Relaxed);
         Ok(())
     }
 
-    pub(super) fn is_view(&self) -> bool {
-        self.is_view.load(Ordering::Relaxed)
+    /// Whether every page of it shows the other's.
+    pub(super) fn is_whole_view(&self) -> bool {
+        self.is_view.load(Ordering::Relaxed) && self.viewed_bytes.load(Ordering::Relaxed) == self.bytes()
     }
 
     /// Drops what was written to this view, so that it shows the writer's pages as they are.
     pub(super) fn refresh(&self) -> Result<(), Errno> {
-        debug_assert!(self.is_view.load(Ordering::Relaxed));
+        debug_assert!(self.is_whole_view());
         if self.bytes() == 0 {
             return Ok(());
         }
@@ -286,9 +291,10 @@ mod tests {
         view.refresh().unwrap();
         assert_eq!(&view.content()[10..13], b"new");
 
+        view.grow(1 << 17).unwrap();
+        assert!(!view.is_whole_view(), "what it grew by is its own");
         writer.grow(1 << 17).unwrap();
         writer.write(1 << 16, b"far");
-        view.grow(1 << 17).unwrap();
         view.become_view_of(&writer).unwrap();
         assert_eq!(&view.content()[1 << 16..(1 << 16) + 3], b"far");
     }

@@ -24,7 +24,7 @@ mod wasi;
 
 pub use engine::THREAD_STACK_BYTES;
 pub use image::{Extent, Image, MemoryImage};
-pub use instance::{Call, Failure, Instance};
+pub use instance::{Call, Failure, Instance, REPLIES_BYTES_MAX};
 pub use load::{Error, Guest, Optional};
 pub use source::Source;
 

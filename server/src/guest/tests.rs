@@ -189,3 +189,21 @@ fn a_module_may_declare_a_maximum_of_its_own() {
     let sizes: Vec<String> = (0..3).map(|_| run(&guest, &mut instance, "GROW").unwrap()).collect();
     assert_eq!(sizes, [":3\r\n", ":3\r\n", ":3\r\n"]);
 }
+
+/// What a read's own growth left behind must not hide pages that the writer grew by later.
+#[test]
+fn a_view_that_grew_by_itself_shows_what_the_writer_grows_by() {
+    let guest = hostile();
+    let mut writer = guest.instantiate().unwrap();
+    let mut reader = guest.instantiate().unwrap();
+    assert!(reader.view(&mut writer).unwrap());
+    run(&guest, &mut reader, "GROW").unwrap();
+    run(&guest, &mut writer, "GROW").unwrap();
+    assert!(reader.view(&mut writer).unwrap());
+    for _ in 0..2 {
+        run(&guest, &mut writer, "INCR").unwrap();
+        assert!(reader.view(&mut writer).unwrap());
+        let image = writer.capture().unwrap();
+        assert_eq!(reader.shown().unwrap(), image.memories[0].bytes as usize, "every page is the writer's");
+    }
+}

@@ -1,6 +1,6 @@
 //! What a replica goes back to when a command fails: an earlier state and the proposals applied since.
 
-use super::replica::{Skipped, instantiate};
+use super::replica::instantiate;
 use crate::fault::Fault;
 use crate::guest::{Guest, Image, Instance, Source};
 use crate::proposal::Proposal;
@@ -27,17 +27,12 @@ impl Checkpoint {
     }
 }
 
-/// Proposals applied since the last checkpoint, with the steps that were left out of each.
+/// Proposals applied since the last checkpoint, each in one call of the guest.
 #[derive(Default)]
 pub(super) struct Journal {
-    entries: Vec<Entry>,
+    proposals: Vec<Proposal>,
     commands: usize,
     bytes: usize,
-}
-
-pub(super) struct Entry {
-    pub(super) proposal: Proposal,
-    pub(super) skipped: Skipped,
 }
 
 /// Repeating this many commands takes some milliseconds.
@@ -47,15 +42,15 @@ const BYTES_MAX: usize = 64 << 20;
 const COMMANDS_PER_PAGE: usize = 16;
 
 impl Journal {
-    pub(super) fn push(&mut self, proposal: Proposal, commands: usize, skipped: Skipped) {
-        // A tick is a step too.
+    pub(super) fn push(&mut self, proposal: Proposal, commands: usize) {
+        // A tick is work too.
         self.commands += commands + 1;
         self.bytes += proposal.as_bytes().len();
-        self.entries.push(Entry { proposal, skipped });
+        self.proposals.push(proposal);
     }
 
-    pub(super) fn entries(&self) -> &[Entry] {
-        &self.entries
+    pub(super) fn proposals(&self) -> &[Proposal] {
+        &self.proposals
     }
 
     /// Whether it is time for a checkpoint, with a state of this size.

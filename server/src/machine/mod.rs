@@ -102,6 +102,11 @@ impl Machine {
         self.shared.status.lock().unwrap_or_else(PoisonError::into_inner).ticking
     }
 
+    /// Where faults are told.
+    pub fn alarm(&self) -> Alarm {
+        self.shared.alarm.clone()
+    }
+
     pub fn description(&self) -> Arc<Description> {
         Arc::clone(self.guest.description())
     }

@@ -9,19 +9,13 @@
 use super::checkpoint::{Checkpoint, Journal};
 use crate::command::Command;
 use crate::fault::Fault;
-use crate::guest::{Call, Failure, Guest, Instance};
+use crate::guest::{Call, Failure, Guest, Instance, REPLIES_BYTES_MAX};
 use crate::proposal::{Header, Proposal};
 use crate::replies::Replies;
 use crate::reply::ErrorCode;
 use crate::resp3::{PutToken, Token};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// All replies of one proposal together; their ends are counted in 32 bits.
-const REPLIES_BYTES_MAX: usize = 1 << 30;
-
-/// Steps of a proposal that failed, with the replies they got. Step 0 is the tick, step n+1 is command n.
-pub(super) type Skipped = BTreeMap<usize, Vec<u8>>;
 
 /// A guest's state and what the machine keeps beside it.
 pub(super) struct Replica {
@@ -36,6 +30,8 @@ pub(super) struct Replica {
     boot: u64,
     /// Whether the guest's last tick asked for more.
     ticking: bool,
+    /// Whether the guest's log lines are dropped.
+    silent: bool,
     ticks: u64,
     traps: u64,
     last_trap: Option<String>,
@@ -85,6 +81,7 @@ impl Replica {
             base,
             journal: Journal::default(),
             guest,
+            silent: false,
             ticks: 0,
             traps: 0,
             last_trap: None,
@@ -122,6 +119,7 @@ impl Replica {
     }
 
     pub(super) fn set_silent(&mut self, silent: bool) {
+        self.silent = silent;
         self.writer.set_silent(silent);
     }
 
@@ -129,17 +127,18 @@ impl Replica {
     pub(super) fn apply(&mut self, index: u64, proposal: &Proposal) -> Result<Replies, Fault> {
         let undecodable = |error| Fault::because(format!("the entry at index {index} cannot be decoded"), error);
         let (header, commands) = proposal.decode().map_err(undecodable)?;
-        let (output, skipped) = match self.run(&header, &commands) {
-            Ok(output) => (output, Skipped::new()),
-            Err(Failure::Host(fault)) => return Err(fault),
-            Err(_) => self.run_carefully(index, &header, &commands)?,
-        };
         self.ticks += u64::from(header.seed.is_some());
-        self.journal.push(proposal.clone(), commands.len(), skipped);
-        if self.journal.is_long(self.writer.memory_bytes()) {
-            self.checkpoint()?;
+        match self.run(&header, &commands) {
+            Ok(output) => {
+                self.journal.push(proposal.clone(), commands.len());
+                if self.journal.is_long(self.writer.memory_bytes()) {
+                    self.checkpoint()?;
+                }
+                Ok(output.replies())
+            }
+            Err(Failure::Host(fault)) => Err(fault),
+            Err(_) => self.run_carefully(index, &header, &commands).map(Output::replies),
         }
-        Ok(output.replies())
     }
 
     /// Takes a new base: the state as it stands.
@@ -169,7 +168,6 @@ impl Replica {
             return Ok(output);
         }
         self.writer.run(&calls, &mut output.bytes, &mut output.ends)?;
-        fits(&output)?;
         if calls.len() < commands.len() {
             output = with_unknown(&output, &positions, commands);
         }
@@ -177,50 +175,69 @@ impl Replica {
     }
 
     /// Goes back to the state before the proposal and runs its steps one at a time, leaving out those that fail.
-    fn run_carefully(&mut self, index: u64, header: &Header, commands: &[Command]) -> Result<(Output, Skipped), Fault> {
+    ///
+    /// After a failure the steps that succeeded since the base are repeated and the base moves up behind them, so
+    /// every step runs at most three times however many fail. At the end the base is the state after the proposal: the
+    /// journal only ever holds proposals that ran in one call.
+    fn run_carefully(&mut self, index: u64, header: &Header, commands: &[Command]) -> Result<Output, Fault> {
         self.rewind()?;
-        self.checkpoint()?;
-        let mut skipped = Skipped::new();
-        loop {
-            let (step, failure) = match self.run_steps(header, commands, &skipped) {
-                Ok(output) => return Ok((output, skipped)),
-                Err((_, Failure::Host(fault))) => return Err(fault),
-                Err(failed) => failed,
-            };
-            let reply = self.note_trap(index, step, commands, &failure);
-            skipped.insert(step, reply);
-            self.return_to_base()?;
-        }
-    }
-
-    fn run_steps(
-        &mut self,
-        header: &Header,
-        commands: &[Command],
-        skipped: &Skipped,
-    ) -> Result<Output, (usize, Failure)> {
         self.begin(header);
+        self.checkpoint()?;
         let mut output = Output::default();
-        if header.seed.is_some() {
-            self.ticking = match skipped.contains_key(&0) {
-                true => false,
-                false => self.writer.tick().map_err(|failure| (0, failure))?,
-            };
-        }
-        self.ticking |= !commands.is_empty();
-        for (number, command) in commands.iter().enumerate() {
-            let step = number + 1;
-            match (skipped.get(&step), self.position(command)) {
-                (Some(reply), _) => output.push(reply),
-                (None, None) => output.push(&unknown(command)),
-                (None, Some(position)) => {
-                    let call = Call { command: position, args: command.args() };
-                    let ran = self.writer.run(&[call], &mut output.bytes, &mut output.ends);
-                    ran.and_then(|()| fits(&output)).map_err(|failure| (step, failure))?;
+        let mut since_base = Vec::new();
+        let first = usize::from(header.seed.is_none());
+        for step in first..=commands.len() {
+            let (bytes, ends) = (output.bytes.len(), output.ends.len());
+            let failure = match self.step(step, commands, &mut output) {
+                Ok(()) => {
+                    since_base.push(step);
+                    continue;
                 }
+                Err(Failure::Host(fault)) => return Err(fault),
+                Err(failure) => failure,
+            };
+            output.bytes.truncate(bytes);
+            output.ends.truncate(ends);
+            self.return_to_base()?;
+            self.repeat(&since_base, commands)?;
+            if !since_base.is_empty() {
+                since_base.clear();
+                self.checkpoint()?;
+            }
+            let reply = self.note_trap(index, step, commands, &failure);
+            match step {
+                0 => self.ticking = false,
+                _ => output.push(&reply),
             }
         }
+        self.ticking |= !commands.is_empty();
+        self.checkpoint()?;
         Ok(output)
+    }
+
+    /// Step 0 is the tick, step n is command n - 1.
+    fn step(&mut self, step: usize, commands: &[Command], output: &mut Output) -> Result<(), Failure> {
+        let Some(number) = step.checked_sub(1) else {
+            self.ticking = self.writer.tick()?;
+            return Ok(());
+        };
+        let command = &commands[number];
+        let Some(position) = self.position(command) else {
+            output.push(&unknown(command));
+            return Ok(());
+        };
+        self.writer.run(&[Call { command: position, args: command.args() }], &mut output.bytes, &mut output.ends)
+    }
+
+    fn repeat(&mut self, steps: &[usize], commands: &[Command]) -> Result<(), Fault> {
+        self.writer.set_silent(true);
+        for step in steps {
+            // Each reply is the one that stands in the output already.
+            let repeated = self.step(*step, commands, &mut Output::default());
+            repeated.map_err(|failure| Fault::because("what succeeded before failed when it was repeated", failure))?;
+        }
+        self.writer.set_silent(self.silent);
+        Ok(())
     }
 
     fn begin(&mut self, header: &Header) {
@@ -240,23 +257,20 @@ impl Replica {
         self.return_to_base()?;
         let journal = std::mem::take(&mut self.journal);
         self.writer.set_silent(true);
-        for entry in journal.entries() {
+        for proposal in journal.proposals() {
             let (header, commands) =
-                entry.proposal.decode().map_err(|error| Fault::because("the journal cannot be decoded", error))?;
-            let again = if entry.skipped.is_empty() {
-                self.run(&header, &commands)
-            } else {
-                self.run_steps(&header, &commands, &entry.skipped).map_err(|(_, failure)| failure)
-            };
+                proposal.decode().map_err(|error| Fault::because("the journal cannot be decoded", error))?;
+            let again = self.run(&header, &commands);
             again.map_err(|failure| Fault::because("what succeeded before failed when it was repeated", failure))?;
         }
-        self.writer.set_silent(false);
+        self.writer.set_silent(self.silent);
         self.journal = journal;
         Ok(())
     }
 
     fn return_to_base(&mut self) -> Result<(), Fault> {
         self.writer = self.base.instance(&self.guest)?;
+        self.writer.set_silent(self.silent);
         self.reader = None;
         self.boot = self.base.boot;
         self.ticking = self.base.ticking;
@@ -296,7 +310,7 @@ impl Replica {
         let mut output = Output::default();
         if !calls.is_empty() {
             let ran = self.fresh_reader()?.run(&calls, &mut output.bytes, &mut output.ends);
-            match ran.and_then(|()| fits(&output)) {
+            match ran {
                 Ok(()) => {}
                 Err(Failure::Host(fault)) => return Err(fault),
                 Err(_) => {
@@ -345,6 +359,12 @@ impl Replica {
         Ok(self.reader.insert(reader))
     }
 
+    /// Whether the last proposal did not run in one call.
+    #[cfg(test)]
+    pub(super) fn ran_step_by_step(&self) -> bool {
+        self.journal.proposals().is_empty()
+    }
+
     /// The clock and the generator, for tests of determinism.
     #[cfg(test)]
     pub(super) fn source(&self) -> crate::guest::Source {
@@ -354,10 +374,6 @@ impl Replica {
 
 pub(super) fn instantiate(guest: &Guest) -> Result<Instance, Fault> {
     guest.instantiate().map_err(|failure| Fault::because("a fresh instance of the guest failed to start", failure))
-}
-
-fn fits(output: &Output) -> Result<(), Failure> {
-    if output.bytes.len() <= REPLIES_BYTES_MAX { Ok(()) } else { Err(too_big(output.bytes.len())) }
 }
 
 fn too_big(bytes: usize) -> Failure {

@@ -143,3 +143,27 @@ fn endless_recursion_is_a_trap_on_the_stack_of_the_apply_thread() {
     });
     run.unwrap().join().unwrap();
 }
+
+/// A batch may fail as a whole although each of its commands alone is fine: the next failure must not trip over it.
+#[test]
+fn a_batch_over_the_limit_of_one_command_is_run_one_by_one_and_can_be_repeated() {
+    const KVDB: &[u8] = include_bytes!("../../../examples/prebuilt/kvdb.wasm");
+    let cache = tempfile::tempdir().unwrap();
+    let limits = Limits { fuel_max: 30_000, ..Limits::default() };
+    let guest = Arc::new(Guest::load(KVDB, limits, cache.path()).unwrap());
+    let set = |number: usize| {
+        let words = ["SET".to_owned(), format!("key{number}"), "v".repeat(50)];
+        Command::new(words.iter().map(|word| Bytes::copy_from_slice(word.as_bytes())).collect()).unwrap()
+    };
+    let mut replica = Replica::new(Arc::clone(&guest)).unwrap();
+    let mut last = Vec::new();
+    for index in 1..=6 {
+        let commands: Vec<Command> = (0..60).map(|number| set(number + 60 * index)).collect();
+        let size = if index % 2 == 0 { 60 } else { 1 };
+        last = apply(&mut replica, index as u64, &Proposal::encode(index as u64, None, commands[..size].iter()));
+    }
+    assert!(replica.ran_step_by_step(), "the batch was over the limit as a whole");
+    assert_eq!(last, vec!["+OK"; 60], "more fuel than one command may use, but no command used so much");
+    let count = Command::new(vec![Bytes::from("DBSIZE")]).unwrap();
+    assert_eq!(replica.read(&[count]).unwrap().iter().next().unwrap().as_bytes(), &b":183\r\n"[..]);
+}

@@ -38,7 +38,7 @@ pub enum Error {
          another state; start with that module, or with another --dir"
     )]
     Module { theirs: String, ours: String },
-    #[error("an earlier --restore did not finish; repeat it, or remove {0}")]
+    #[error("an earlier --restore did not finish; remove {0} and repeat it")]
     HalfRestored(String),
     #[error("cannot restore from {path}")]
     Restore { path: String, source: snapshot::Error },
@@ -95,6 +95,9 @@ async fn create(
     snapshots: &Snapshots,
 ) -> Result<Identity, Error> {
     match &config.restore {
+        Some(_) if log.status().last.is_some() || log.status().purged.is_some() => {
+            return Err(Error::HalfRestored(dir.path().display().to_string()));
+        }
         Some(path) => restore(config, guest, address, path, log, snapshots).await?,
         None if !snapshots.list()?.is_empty() => return Err(Error::HalfRestored(dir.path().display().to_string())),
         None => {}
@@ -121,6 +124,11 @@ async fn restore(
     snapshots: &Snapshots,
 ) -> Result<(), Error> {
     let shown = path.display().to_string();
+    // What an earlier try left is of no use, and might be newer.
+    for old in snapshots.list()? {
+        let removed = std::fs::remove_file(snapshots.path(&old.id)?);
+        removed.map_err(|source| Error::RestoreLog { path: shown.clone(), source })?;
+    }
     let node = Node { name: config.node_name.clone(), address: address.to_owned() };
     let members = BTreeMap::from([(FIRST_NODE, node)]);
     let adopted = snapshot::adopt(snapshots, guest, path, BTreeSet::from([FIRST_NODE]), members);

@@ -16,10 +16,13 @@ use crate::raft::{self, Cluster};
 use crate::redis::{self, Session};
 use crate::storage::DataDir;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// How long the log may take to close once all sessions have ended.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A node that is ready to serve.
 pub struct Node {
@@ -106,7 +109,6 @@ impl Node {
             () = stop.cancelled() => None,
             fault = self.alarm.raised() => Some(fault),
         };
-        signals.abort();
         stop.cancel();
         // The accept loops end with the token; an error would be a panic, which the hook has logged.
         let _ = accepting.await;
@@ -114,10 +116,14 @@ impl Node {
         if fault.is_none() && tokio::time::timeout(self.config.drain_timeout, sessions.wait()).await.is_err() {
             tracing::warn!(sessions = sessions.len(), "commands still running after --drain-timeout are abandoned");
         }
+        signals.abort();
         match fault {
             Some(fault) => Err(fault),
             None => {
-                self.cluster.shutdown().await;
+                if tokio::time::timeout(SHUTDOWN_TIMEOUT, self.cluster.shutdown()).await.is_err() {
+                    // Everything acknowledged is on disk; only the apply thread is late.
+                    tracing::warn!("a command is still running; it is applied again at the next start");
+                }
                 tracing::info!("stopped");
                 Ok(())
             }
@@ -168,5 +174,11 @@ fn stop_on_signal(shutdown: CancellationToken) -> Result<tokio::task::JoinHandle
         };
         tracing::info!(signal = name, "stopping");
         shutdown.cancel();
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::warn!("a second signal: stopping at once");
+        std::process::exit(1);
     }))
 }

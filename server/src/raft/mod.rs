@@ -19,6 +19,7 @@ mod queue;
 mod reads;
 mod restore;
 mod status;
+mod supervise;
 #[cfg(test)]
 mod tests;
 mod ticker;
@@ -84,9 +85,12 @@ impl Cluster {
         let reads = Queue::new(options.queue_commands_max, options.queue_bytes_max);
         let compaction = Compaction::new(raft.clone(), log.clone(), &options);
         let tasks = TaskTracker::new();
-        tasks.spawn(Proposer::new(raft.clone(), machine.clone(), writes.clone(), &options).run());
-        tasks.spawn(Reads::new(raft.clone(), machine.clone(), reads.clone(), &options).run());
-        tasks.spawn(compaction.clone().run());
+        let proposer = Proposer::new(raft.clone(), machine.clone(), writes.clone(), &options);
+        let reading = Reads::new(raft.clone(), machine.clone(), reads.clone(), &options);
+        supervise::task(&tasks, "proposer", machine.alarm(), proposer.run());
+        supervise::task(&tasks, "reads", machine.alarm(), reading.run());
+        supervise::task(&tasks, "compaction", machine.alarm(), compaction.clone().run());
+        supervise::core(&raft, machine.alarm());
         tasks.close();
 
         let cluster = Cluster {

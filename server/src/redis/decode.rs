@@ -262,7 +262,8 @@ impl Decoder {
             Some(_) => return Err(malformed),
         }
         // The marker is read again by the caller, which knows what it should be.
-        let number = canonical_number(&self.buffer[self.at + 1..end]);
+        // An empty line has no marker either.
+        let number = self.buffer.get(self.at + 1..end).and_then(canonical_number);
         self.at = end + 2;
         self.scanned = self.at;
         Ok(Some(number))

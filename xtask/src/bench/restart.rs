@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::grouped;
 use super::process::Server;
 use super::resp::{self, Client};
+use super::{grouped, machine};
 
 const MODULE: &str = "builtin:kvdb";
 /// How long the writer runs alone before the snapshot, to know its usual gaps.
@@ -43,6 +43,7 @@ pub(super) fn run(program: &Path, dir: &Path, keys: u32) -> Result<()> {
     warnings += &server.warnings();
     server.kill()?;
     let server = restarted(program, dir, keys, 'b', "restart after `kill -9`, from the snapshot and the log")?;
+    println!("\nAt the end: load average {}.", machine::load_average()?);
     println!("\nIts log at that restart:\n");
     for line in server.log().lines().filter(|line| line.contains("replay") || line.contains(" ready")) {
         println!("    {line}");

@@ -49,7 +49,9 @@ impl Rewrite {
         while let Some(payload) = payloads.next() {
             let payload = payload?;
             match &payload {
-                Payload::ModuleSection { .. } if depth > 0 => return Err(Error::NestedModule),
+                Payload::ModuleSection { .. } | Payload::InstanceSection(_) if depth > 0 => {
+                    return Err(Error::NestedModule);
+                }
                 Payload::ModuleSection { unchecked_range, .. } => {
                     self.core_module(&wasm[unchecked_range.clone()])?;
                     // The module's own payloads follow; its end is the first one seen.

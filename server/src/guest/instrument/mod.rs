@@ -101,5 +101,8 @@ mod tests {
         assert!(refused("(memory 1 1 shared)").contains("shared"));
         let nested = "(component (component (core module)))";
         assert!(matches!(instrumented(nested), Err(Error::NestedModule)));
+        let aliased = "(component $c (core module $m (global (mut i32) (i32.const 0)))
+            (component (alias outer $c $m (core module $n)) (core instance (instantiate $n))))";
+        assert!(matches!(instrumented(aliased), Err(Error::NestedModule)));
     }
 }

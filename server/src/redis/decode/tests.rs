@@ -192,6 +192,15 @@ fn a_long_line_that_trickles_in_is_scanned_once() {
 }
 
 #[test]
+fn an_empty_line_where_a_length_belongs_is_refused() {
+    for bytes in [&b"*1\r\n\r\n"[..], b"*2\r\n$1\r\na\r\n\r\n"] {
+        let mut decoder = Decoder::new(options());
+        feed(&mut decoder, bytes);
+        assert!(decoder.next(true).is_err(), "{}", bytes.escape_ascii());
+    }
+}
+
+#[test]
 fn a_promised_length_takes_no_memory() {
     let mut decoder = Decoder::new(options());
     feed(&mut decoder, b"*1048576\r\n$67108864\r\nabc");
