@@ -29,7 +29,7 @@
 //!
 //! ```text
 //! cargo build --release --target wasm32-unknown-unknown
-//! uhaha-server target/wasm32-unknown-unknown/release/ticket.wasm
+//! uhaha-server --module target/wasm32-unknown-unknown/release/ticket.wasm
 //! redis-cli -p 11001 TICKET
 //! ```
 //!
