@@ -67,6 +67,9 @@ pub struct Args {
     /// Reads options from a TOML file: the long names without dashes in front, such as max-clients = 100.
     #[arg(long, value_name = "FILE", help_heading = NODE)]
     pub(crate) config: Option<PathBuf>,
+    /// Threads that serve clients; without it, one less than there are cores, for the log and the guest have theirs.
+    #[arg(long, value_name = "COUNT", help_heading = NODE)]
+    pub(crate) threads: Option<Count>,
     /// Starts, waits until the node is ready, and stops: creates the data directory, or checks it.
     #[arg(long, help_heading = NODE)]
     pub(crate) init_run_quit: bool,

@@ -28,7 +28,8 @@ fn run(config: Config) -> ExitCode {
     if let Err(error) = telemetry::init(config.log_level, config.log_format) {
         return failed(&chain(&error));
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(config.threads).enable_all().build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("the runtime does not start: {error}")),
     };

@@ -4,6 +4,7 @@ use crate::resp3;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::ops::Range;
 
 /// All replies of one proposal in one buffer. Each is one complete RESP3 value, checked by `guest`.
 ///
@@ -36,13 +37,21 @@ impl Replies {
     }
 
     /// In the order of the commands.
-    pub fn iter(&self) -> impl Iterator<Item = resp3::Value> {
+    pub fn iter(&self) -> impl Iterator<Item = resp3::Value<'_>> {
         let mut start = 0;
         self.ends.iter().map(move |end| {
-            let value = self.bytes.slice(start..*end as usize);
+            let value = &self.bytes[start..*end as usize];
             start = *end as usize;
             resp3::Value::from_checked(value)
         })
+    }
+
+    /// Some replies that follow each other, in the same buffer.
+    pub fn part(&self, range: Range<usize>) -> Replies {
+        let start = range.start.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let ends: Vec<u32> = self.ends[range].iter().map(|end| end - start).collect();
+        let end = start + ends.last().copied().unwrap_or(0);
+        Replies { bytes: self.bytes.slice(start as usize..end as usize), ends }
     }
 }
 
@@ -55,5 +64,23 @@ impl fmt::Debug for Replies {
 impl fmt::Display for Replies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_hold_what_the_whole_holds() {
+        let whole = Replies::new(Bytes::from_static(b":1\r\n:22\r\n_\r\n"), vec![4, 9, 12]);
+        for start in 0..=3 {
+            for end in start..=3 {
+                let part = whole.part(start..end);
+                assert_eq!(part.len(), end - start);
+                assert!(part.iter().eq(whole.iter().skip(start).take(end - start)), "{start}..{end}");
+                assert_eq!(part.bytes(), part.iter().map(|value| value.as_bytes().len()).sum::<usize>());
+            }
+        }
     }
 }

@@ -1,11 +1,9 @@
 //! `Reply`: what a client gets, in the types of RESP3.
 
-use crate::resp3;
 use bytes::Bytes;
 use std::borrow::Cow;
 
-/// A reply of the server itself is a tree of values; a reply of a guest is already RESP3 bytes, which
-/// `redis` passes on or, for a RESP2 client, converts.
+/// A reply of the server itself, as a tree of values. A guest's reply is RESP3 bytes from the beginning: `Replies`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
     Null,
@@ -22,8 +20,6 @@ pub enum Reply {
     Set(Vec<Reply>),
     /// Out-of-band data of RESP3; an array for RESP2.
     Push(Vec<Reply>),
-    /// Exactly one RESP3 value, checked.
-    Encoded(resp3::Value),
 }
 
 impl Reply {

@@ -3,11 +3,11 @@
 //! Only what a reply may contain is accepted: no pushes, attributes, streamed strings or streamed aggregates.
 //! See the RESP3 specification, <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
 
-use bytes::{BufMut, Bytes};
+use bytes::BufMut;
 
-/// Exactly one RESP3 value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Value(Bytes);
+/// The bytes of exactly one RESP3 value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Value<'a>(&'a [u8]);
 
 /// One piece of a value in pre-order: an aggregate is followed by the tokens of its elements.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,25 +42,19 @@ pub enum Malformed {
     TrailingBytes(usize),
 }
 
-impl Value {
-    /// Checks that `bytes` is exactly one value.
-    pub fn check(bytes: Bytes) -> Result<Value, Malformed> {
-        check(&bytes)?;
-        Ok(Value(bytes))
-    }
-
+impl<'a> Value<'a> {
     /// For bytes that `check` has passed already.
-    pub fn from_checked(bytes: Bytes) -> Value {
-        debug_assert_eq!(check(&bytes), Ok(()));
+    pub fn from_checked(bytes: &'a [u8]) -> Value<'a> {
+        debug_assert_eq!(check(bytes), Ok(()));
         Value(bytes)
     }
 
-    pub fn as_bytes(&self) -> &Bytes {
-        &self.0
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
     }
 
-    pub fn tokens(&self) -> Tokens<'_> {
-        Tokens { rest: &self.0 }
+    pub fn tokens(self) -> Tokens<'a> {
+        Tokens { rest: self.0 }
     }
 }
 
@@ -280,7 +274,8 @@ mod tests {
         for token in tokens {
             bytes.put_token(token);
         }
-        let value = Value::check(bytes.into()).unwrap();
+        check(&bytes).unwrap();
+        let value = Value::from_checked(&bytes);
         assert_eq!(value.tokens().collect::<Vec<_>>(), tokens);
     }
 

@@ -10,8 +10,8 @@ use crate::command::Command;
 use crate::guest::spec::Description;
 use crate::machine::{self, Machine};
 use crate::raft::{self, Cluster, Member};
+use crate::replies::Replies;
 use crate::reply::ErrorReply;
-use crate::resp3::Value;
 use crate::storage::snapshots::{self, SnapshotInfo, Snapshots};
 use crate::type_config::Node;
 use bytes::Bytes;
@@ -30,7 +30,7 @@ pub(super) enum Backend {
 }
 
 impl Backend {
-    pub(super) async fn propose(&self, commands: Vec<Command>) -> Result<Vec<Value>, raft::Error> {
+    pub(super) async fn propose(&self, commands: Vec<Command>) -> Result<Replies, raft::Error> {
         match self {
             Backend::Node { cluster, .. } => cluster.propose(commands).await,
             #[cfg(test)]
@@ -38,7 +38,7 @@ impl Backend {
         }
     }
 
-    pub(super) async fn read(&self, commands: Vec<Command>) -> Result<Vec<Value>, raft::Error> {
+    pub(super) async fn read(&self, commands: Vec<Command>) -> Result<Replies, raft::Error> {
         match self {
             Backend::Node { cluster, .. } => cluster.read(commands).await,
             #[cfg(test)]

@@ -124,7 +124,7 @@ impl Clients {
             profile.name,
             self.age(entry).as_secs(),
             idle / 1000,
-            command(entry.last_row.load(Ordering::Relaxed)),
+            command(entry.last_row()),
             profile.resp.number(),
             profile.library,
             profile.library_version,
@@ -146,6 +146,10 @@ impl Entry {
 
     pub(super) fn note_row(&self, row: u32) {
         self.last_row.store(row, Ordering::Relaxed);
+    }
+
+    pub(super) fn last_row(&self) -> u32 {
+        self.last_row.load(Ordering::Relaxed)
     }
 
     pub(super) fn profile(&self) -> Profile {

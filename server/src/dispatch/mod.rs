@@ -26,8 +26,8 @@ use crate::command::Command;
 use crate::guest::spec::Kind;
 use crate::machine::Machine;
 use crate::raft::{self, Cluster};
+use crate::replies::Replies;
 use crate::reply::{ErrorCode, ErrorReply, Reply};
-use crate::resp3;
 use crate::storage::snapshots::Snapshots;
 use backend::Backend;
 use builtin::{Builtin, Call, Run};
@@ -160,7 +160,7 @@ impl Dispatcher {
     }
 
     fn find(&self, client: &Client, command: &Command) -> Route {
-        let found = self.table.find(command.name());
+        let found = self.table.find_again(client.entry().last_row(), command.name());
         // A stranger does not even learn which commands there are.
         if !client.is_authenticated() && !found.is_some_and(|(_, row)| row.is_for_strangers()) {
             return Route::Refuse(ErrorReply {
@@ -214,26 +214,22 @@ impl Dispatcher {
         answer.unwrap_or_else(Reply::Error)
     }
 
-    /// Runs writes in order through the log: one reply each.
-    pub async fn write(&self, commands: Vec<Command>) -> Vec<Reply> {
+    /// Runs writes in order through the log: one reply each, or one error for all.
+    pub async fn write(&self, commands: Vec<Command>) -> Result<Replies, ErrorReply> {
         let count = commands.len();
-        self.replies(count, self.backend.propose(commands).await)
+        self.outcome(count, self.backend.propose(commands).await)
     }
 
-    /// Runs reads in order on one state: one reply each.
-    pub async fn read(&self, commands: Vec<Command>) -> Vec<Reply> {
+    /// Runs reads in order on one state: one reply each, or one error for all.
+    pub async fn read(&self, commands: Vec<Command>) -> Result<Replies, ErrorReply> {
         let count = commands.len();
-        self.replies(count, self.backend.read(commands).await)
+        self.outcome(count, self.backend.read(commands).await)
     }
 
-    fn replies(&self, count: usize, outcome: Result<Vec<resp3::Value>, raft::Error>) -> Vec<Reply> {
-        match outcome {
-            Ok(values) => values.into_iter().map(Reply::Encoded).collect(),
-            Err(error) => {
-                self.stats.failed(count);
-                let reply = Reply::Error(error::from_raft(&error, self.options.redirect));
-                vec![reply; count]
-            }
-        }
+    fn outcome(&self, count: usize, outcome: Result<Replies, raft::Error>) -> Result<Replies, ErrorReply> {
+        outcome.map_err(|error| {
+            self.stats.failed(count);
+            error::from_raft(&error, self.options.redirect)
+        })
     }
 }

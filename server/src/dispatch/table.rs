@@ -86,6 +86,14 @@ impl Table {
         Some((at, self.rows.get(at as usize)?))
     }
 
+    /// As `find`, but looks at one row first: clients like to repeat themselves.
+    pub(super) fn find_again(&self, last: u32, name: &[u8]) -> Option<(u32, &Row)> {
+        match self.row(last) {
+            Some(row) if row.name.as_bytes().eq_ignore_ascii_case(name) => Some((last, row)),
+            _ => self.find(name),
+        }
+    }
+
     /// Also finds subcommands, written `client|id`.
     pub(super) fn find_full(&self, name: &[u8]) -> Option<&Row> {
         match name.iter().position(|&byte| byte == b'|') {

@@ -5,8 +5,9 @@ use super::error::err;
 use super::{Dispatcher, Options};
 use crate::command::Command;
 use crate::guest::spec::{Argument, ArgumentType, CommandSpec, Description, Kind};
+use crate::replies::Replies;
 use crate::reply::ErrorReply;
-use crate::resp3::{PutToken, Token, Value};
+use crate::resp3::{PutToken, Token};
 use crate::storage::snapshots::SnapshotInfo;
 use crate::type_config::Node;
 use crate::{machine, raft};
@@ -60,13 +61,18 @@ impl Fake {
         state.has_no_leader = !has_leader;
     }
 
-    pub(super) fn run(&self, kind: char, commands: &[Command]) -> Result<Vec<Value>, raft::Error> {
+    pub(super) fn run(&self, kind: char, commands: &[Command]) -> Result<Replies, raft::Error> {
         let mut state = self.lock();
         state.batches.push(format!("{kind}{}", commands.len()));
         if let Some(error) = &state.fails {
             return Err(error());
         }
-        Ok(commands.iter().map(|command| answer(&mut state.map, command)).collect())
+        let (mut out, mut ends) = (BytesMut::new(), Vec::new());
+        for command in commands {
+            answer(&mut out, &mut state.map, command);
+            ends.push(out.len() as u32);
+        }
+        Ok(Replies::new(out.freeze(), ends))
     }
 
     pub(super) fn leader(&self) -> Option<Node> {
@@ -166,8 +172,7 @@ fn node(node_id: u64) -> Node {
     Node { name: node_id.to_string(), address: format!("127.0.0.1:1100{node_id}") }
 }
 
-fn answer(map: &mut BTreeMap<Bytes, Bytes>, command: &Command) -> Value {
-    let mut out = BytesMut::new();
+fn answer(out: &mut BytesMut, map: &mut BTreeMap<Bytes, Bytes>, command: &Command) {
     let args = command.args();
     match command.name().to_ascii_uppercase().as_slice() {
         b"SET" => {
@@ -186,5 +191,4 @@ fn answer(map: &mut BTreeMap<Bytes, Bytes>, command: &Command) -> Value {
         b"BIG" => out.put_token(Token::Bulk(&vec![b'x'; 1 << 20])),
         _ => out.put_token(Token::Error(b"ERR not in the stand-in")),
     }
-    Value::from_checked(out.freeze())
 }

@@ -1,5 +1,6 @@
 use super::testing::{Fixture, fixture};
 use super::*;
+use crate::redis::{encode, encode_value};
 use bytes::{Bytes, BytesMut};
 
 /// One client of a server, talked to in inline form and answered in RESP.
@@ -19,20 +20,28 @@ impl Talk {
         Talk { client: client.unwrap(), fixture }
     }
 
-    async fn ask(&mut self, line: &str) -> Reply {
+    async fn run(&mut self, line: &str) -> Result<Replies, Reply> {
         let command = command(line);
         let dispatcher = Arc::clone(&self.fixture.dispatcher);
         match dispatcher.route(&self.client, &command) {
-            Route::Refuse(error) => Reply::Error(error),
-            Route::Write => dispatcher.write(vec![command]).await.remove(0),
-            Route::Read => dispatcher.read(vec![command]).await.remove(0),
-            Route::Local(local) => dispatcher.answer(local, &mut self.client, &command).await,
+            Route::Refuse(error) => Err(Reply::Error(error)),
+            Route::Write => dispatcher.write(vec![command]).await.map_err(Reply::Error),
+            Route::Read => dispatcher.read(vec![command]).await.map_err(Reply::Error),
+            Route::Local(local) => Err(dispatcher.answer(local, &mut self.client, &command).await),
         }
+    }
+
+    /// A reply of the server itself.
+    async fn ask(&mut self, line: &str) -> Reply {
+        self.run(line).await.unwrap_err()
     }
 
     async fn text(&mut self, line: &str) -> String {
         let mut out = BytesMut::new();
-        crate::redis::encode(&mut out, Resp::V2, &self.ask(line).await);
+        match self.run(line).await {
+            Ok(replies) => replies.iter().for_each(|value| encode_value(&mut out, Resp::V2, value)),
+            Err(reply) => encode(&mut out, Resp::V2, &reply),
+        }
         String::from_utf8(out.to_vec()).unwrap()
     }
 

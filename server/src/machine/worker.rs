@@ -127,12 +127,14 @@ impl Worker {
             }
         };
         self.applied = Some(entry.log_id);
-        if let Some(responder) = responder {
-            responder.send(replies);
-        }
         if self.replay.as_mut().is_some_and(|replay| replay.is_over(index)) {
             self.replay = None;
             self.replica.set_silent(false);
+        }
+        if let Some(responder) = responder {
+            // Whoever has the reply and then asks for the status must find the entry applied.
+            self.publish();
+            responder.send(replies);
         }
         Ok(())
     }

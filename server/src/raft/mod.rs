@@ -35,7 +35,7 @@ use self::queue::Queue;
 use self::reads::Reads;
 use crate::command::Command;
 use crate::machine::{Machine, StateMachine};
-use crate::resp3;
+use crate::replies::Replies;
 use crate::storage::log::LogStorage;
 use crate::storage::snapshots::SnapshotInfo;
 use crate::type_config::{Node, TypeConfig};
@@ -114,17 +114,17 @@ impl Cluster {
 
     /// Runs commands in this order, with nothing in between but what other callers propose between two proposals.
     /// One reply a command. Whatever the error says was not done was not done at all; `Error::Unknown` says neither.
-    pub async fn propose(&self, commands: Vec<Command>) -> Result<Vec<resp3::Value>, Error> {
+    pub async fn propose(&self, commands: Vec<Command>) -> Result<Replies, Error> {
         if commands.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Replies::default());
         }
         self.shared.writes.ask(commands).await
     }
 
     /// Runs commands that change nothing on a state that has everything acknowledged before this call.
-    pub async fn read(&self, commands: Vec<Command>) -> Result<Vec<resp3::Value>, Error> {
+    pub async fn read(&self, commands: Vec<Command>) -> Result<Replies, Error> {
         if commands.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Replies::default());
         }
         self.shared.reads.ask(commands).await
     }

@@ -6,12 +6,11 @@
 use super::Error;
 use crate::command::Command;
 use crate::replies::Replies;
-use crate::resp3;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};
 
-type Reply = oneshot::Sender<Result<Vec<resp3::Value>, Error>>;
+type Reply = oneshot::Sender<Result<Replies, Error>>;
 
 /// A handle; clones share one queue.
 #[derive(Clone)]
@@ -58,7 +57,7 @@ impl Queue {
     }
 
     /// Queues a group and waits for its replies.
-    pub(super) async fn ask(&self, commands: Vec<Command>) -> Result<Vec<resp3::Value>, Error> {
+    pub(super) async fn ask(&self, commands: Vec<Command>) -> Result<Replies, Error> {
         let (reply, answer) = oneshot::channel();
         let bytes = commands.iter().map(Command::bytes).sum();
         self.push(Group { commands, bytes, reply })?;
@@ -90,7 +89,8 @@ impl Queue {
     pub(super) fn take(&self, commands_max: usize, bytes_max: usize) -> Option<Batch> {
         let mut waiting = self.lock();
         let mut bytes = 0;
-        let mut batch = Batch { commands: Vec::new(), answers: Answers::default() };
+        let room = waiting.commands.min(commands_max);
+        let mut batch = Batch { commands: Vec::with_capacity(room), answers: Answers::default() };
         while let Some(group) = waiting.groups.front() {
             let over = batch.commands.len() + group.commands.len() > commands_max || bytes + group.bytes > bytes_max;
             if over && !batch.answers.0.is_empty() {
@@ -143,10 +143,11 @@ impl Answers {
             tracing::error!(expected, replies = replies.len(), "the machine gave another number of replies");
             return self.error(|| Error::Unknown);
         }
-        let mut values = replies.iter();
+        let mut start = 0;
         for (count, reply) in self.0 {
             // A session that is gone needs no answer.
-            let _ = reply.send(Ok(values.by_ref().take(count).collect()));
+            let _ = reply.send(Ok(replies.part(start..start + count)));
+            start += count;
         }
     }
 

@@ -64,8 +64,9 @@ impl Status {
     ) -> Status {
         let members = members(metrics);
         let this = members.iter().find(|member| member.node_id == metrics.id);
-        let committed = metrics.local_committed;
         let applied = machine.applied.max(metrics.last_applied);
+        // openraft publishes its metrics a little after the machine has applied.
+        let committed = metrics.local_committed.max(applied);
         let count = |log_id: Option<LogId>| log_id.map_or(0, |log_id| log_id.index + 1);
         Status {
             node_id: metrics.id,

@@ -37,8 +37,8 @@ async fn start(path: &Path, options: Options) -> Running {
     Running { cluster, machine, _dir: dir }
 }
 
-fn text(values: Vec<resp3::Value>) -> Vec<String> {
-    values.iter().map(|value| String::from_utf8(value.as_bytes().to_vec()).unwrap()).collect()
+fn text(replies: Replies) -> Vec<String> {
+    replies.iter().map(|value| String::from_utf8(value.as_bytes().to_vec()).unwrap()).collect()
 }
 
 async fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {

@@ -10,7 +10,7 @@ mod inline;
 mod session;
 
 pub use decode::{Decoder, ProtocolError};
-pub use encode::encode;
+pub use encode::{encode, encode_value};
 pub use session::{End, Session};
 
 use std::time::Duration;

@@ -5,12 +5,13 @@
 //! come in the order of the commands. It reads again only when all are written, so a client that does not take its
 //! replies stops being read, and the system's buffers push back on it.
 
-use super::{Decoder, Options, ProtocolError, encode};
+use super::{Decoder, Options, ProtocolError, encode, encode_value};
 use crate::command::Command;
 use crate::dispatch::{Client, Dispatcher, Route};
 use crate::pace::Pace;
+use crate::replies::Replies;
 use crate::reply::{ErrorCode, ErrorReply, Reply};
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
@@ -205,25 +206,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     async fn run_group(&mut self, group: &mut Group) -> Result<(), End> {
         let commands = std::mem::take(&mut group.commands);
-        let replies = match (commands.is_empty(), group.writes) {
-            (true, _) => Vec::new(),
-            (false, true) => self.dispatcher.write(commands).await,
-            (false, false) => self.dispatcher.read(commands).await,
+        let count = commands.len();
+        let outcome = match (count, group.writes) {
+            (0, _) => Ok(Replies::default()),
+            (_, true) => self.dispatcher.write(commands).await,
+            (_, false) => self.dispatcher.read(commands).await,
         };
-        if !replies.is_empty() {
-            self.pace.answered(replies.iter().map(reply_bytes).sum());
-        }
-        let mut replies = replies.into_iter();
-        for refusal in group.refusals.drain(..) {
-            let reply = match refusal {
-                Some(error) => Reply::Error(error),
-                // One reply for each command is the dispatcher's promise; a client that missed one would read
-                // those of other commands as its own from there on.
-                None => {
-                    replies.next().ok_or_else(|| End::Io(io::Error::other("a command was left without a reply")))?
+        let replies = match outcome {
+            Ok(replies) => replies,
+            Err(error) => {
+                let error = Reply::Error(error);
+                for refusal in group.refusals.drain(..) {
+                    self.emit(refusal.map(Reply::Error).as_ref().unwrap_or(&error)).await?;
                 }
-            };
-            self.emit(&reply).await?;
+                return Ok(());
+            }
+        };
+        if replies.len() != count {
+            // A client that missed a reply would read those of other commands as its own from there on.
+            return Err(End::Io(io::Error::other("a command was left without a reply")));
+        }
+        if count > 0 {
+            self.pace.answered(replies.bytes());
+        }
+        let mut values = replies.iter();
+        for refusal in group.refusals.drain(..) {
+            match refusal {
+                Some(error) => self.emit(&Reply::Error(error)).await?,
+                None => {
+                    let Some(value) = values.next() else { break };
+                    if self.client.takes_reply() {
+                        encode_value(&mut self.wire.output, self.client.resp(), value);
+                        self.wire.flush_if_large().await?;
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -231,27 +248,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn emit(&mut self, reply: &Reply) -> Result<(), End> {
         if self.client.takes_reply() {
             encode(&mut self.wire.output, self.client.resp(), reply);
-            if self.wire.output.len() >= self.wire.options.output_bytes_flush {
-                self.wire.flush().await?;
-            }
+            self.wire.flush_if_large().await?;
         }
         Ok(())
     }
 }
 
 impl<S: AsyncWrite + Unpin> Wire<S> {
+    async fn flush_if_large(&mut self) -> Result<(), End> {
+        if self.output.len() >= self.options.output_bytes_flush { self.flush().await } else { Ok(()) }
+    }
+
     /// Writes all that waits. The client has the output timeout to take some of it, each time anew.
     async fn flush(&mut self) -> Result<(), End> {
         while !self.output.is_empty() {
             let written = tokio::select! {
                 biased;
-                written = self.stream.write_buf(&mut self.output) => written,
+                written = self.stream.write(&self.output) => written,
                 () = self.killed.cancelled() => return Err(End::Ended),
                 () = tokio::time::sleep(self.options.output_timeout) => return Err(End::Stuck),
             };
             match written {
                 Ok(0) => return Err(End::Gone),
-                Ok(_) => {}
+                Ok(written) => self.output.advance(written),
                 Err(error) if is_gone(&error) => return Err(End::Gone),
                 Err(error) => return Err(End::Io(error)),
             }
@@ -264,14 +283,6 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
             Err(error) if is_gone(&error) => Err(End::Gone),
             Err(error) => Err(End::Io(error)),
         }
-    }
-}
-
-/// What a guest's reply takes; an error of the server's own is small.
-fn reply_bytes(reply: &Reply) -> usize {
-    match reply {
-        Reply::Encoded(value) => value.as_bytes().len(),
-        _ => 0,
     }
 }
 

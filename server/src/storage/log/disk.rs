@@ -11,7 +11,7 @@ use crate::storage::schema::{
 use crate::type_config::{Entry, LogId, Vote};
 use bytes::Bytes;
 use openraft::entry::RaftEntry;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,11 @@ impl RedbDisk {
 
     fn with_tables(database: Database, path: &Path) -> Result<RedbDisk, Error> {
         let disk = RedbDisk { database, path: path.to_owned() };
-        disk.transaction(Durability::Immediate, |_, _| Ok(()))?;
+        disk.transaction(Durability::Immediate, |transaction| {
+            transaction.open_table(LOG)?;
+            transaction.open_table(META)?;
+            Ok(())
+        })?;
         Ok(disk)
     }
 
@@ -74,16 +78,12 @@ impl RedbDisk {
     fn transaction(
         &self,
         durability: Durability,
-        change: impl FnOnce(&mut Table<'_, u64, &[u8]>, &mut Table<'_, &str, &[u8]>) -> Result<(), WriteError>,
+        change: impl FnOnce(&WriteTransaction) -> Result<(), WriteError>,
     ) -> Result<(), Error> {
         let run = || -> Result<(), WriteError> {
             let mut transaction = self.database.begin_write()?;
             transaction.set_durability(durability)?;
-            {
-                let mut log = transaction.open_table(LOG)?;
-                let mut meta = transaction.open_table(META)?;
-                change(&mut log, &mut meta)?;
-            }
+            change(&transaction)?;
             transaction.commit()?;
             Ok(())
         };
@@ -120,7 +120,8 @@ impl LogDisk for RedbDisk {
         durable: bool,
     ) -> Result<(), Error> {
         let durability = if durable { Durability::Immediate } else { Durability::None };
-        self.transaction(durability, |log, meta| {
+        self.transaction(durability, |transaction| {
+            let log = &mut transaction.open_table(LOG)?;
             // Appends that follow each other share rows, whichever call they came from.
             let mut row = Row::new();
             for change in changes {
@@ -139,14 +140,14 @@ impl LogDisk for RedbDisk {
                     Change::Truncate { from } => truncate(log, *from)?,
                     Change::Purge(upto) => {
                         purge(log, upto.index)?;
-                        put(meta, PURGED, upto)?;
+                        put(transaction, PURGED, upto)?;
                     }
-                    Change::Vote(vote) => put(meta, VOTE, vote)?,
-                    Change::Identity(identity) => put(meta, IDENTITY, identity)?,
+                    Change::Vote(vote) => put(transaction, VOTE, vote)?,
+                    Change::Identity(identity) => put(transaction, IDENTITY, identity)?,
                 }
             }
             write_row(log, &mut row)?;
-            committed.map_or(Ok(()), |committed| put(meta, COMMITTED, &committed))
+            committed.map_or(Ok(()), |committed| put(transaction, COMMITTED, &committed))
         })
     }
 
@@ -182,9 +183,10 @@ impl LogDisk for RedbDisk {
     }
 }
 
-fn put(meta: &mut Table<'_, &str, &[u8]>, key: &str, value: &impl Serialize) -> Result<(), WriteError> {
+/// The table is opened for each row: most commits have none, and pay for no page of it.
+fn put(transaction: &WriteTransaction, key: &str, value: &impl Serialize) -> Result<(), WriteError> {
     let row = meta_row(value).map_err(WriteError::Encode)?;
-    meta.insert(key, &row[..])?;
+    transaction.open_table(META)?.insert(key, &row[..])?;
     Ok(())
 }
 

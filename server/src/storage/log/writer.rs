@@ -19,6 +19,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 const QUEUE_CHANGES_MAX: usize = 1024;
 /// What one transaction takes at most, but for a single larger append.
 const COMMIT_ENTRIES_MAX: usize = 64 << 10;
+/// How old the committed log id on disk may get while nothing but entries is written: its page would be a tenth of the
+/// cost of a small commit, and a node that has lost it learns it again.
+const COMMITTED_PERIOD: Duration = Duration::from_secs(1);
 /// With `nosync`, how often the log is synced all the same.
 const NOSYNC_PERIOD: Duration = Duration::from_secs(1);
 
@@ -48,7 +51,7 @@ pub(super) struct Writer {
 }
 
 /// The last `save_committed`, which waits for another change to take it along.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Committed {
     /// How many changes were queued so far.
     queued: u64,
@@ -66,9 +69,17 @@ impl Writer {
         let committed_there = committed.clone();
         let permits_there = permits.clone();
         let body = move || {
-            let synced = Instant::now();
-            let mut run =
-                Run { disk, receiver, committed: committed_there, nosync, handled: 0, unsynced: false, synced };
+            let now = Instant::now();
+            let mut run = Run {
+                disk,
+                receiver,
+                committed: committed_there,
+                nosync,
+                handled: 0,
+                unsynced: false,
+                synced: now,
+                committed_saved: now,
+            };
             let result = run.run();
             // Whoever waits for room in the queue must not wait for ever.
             permits_there.close();
@@ -133,6 +144,8 @@ struct Run {
     unsynced: bool,
     /// When the last sync was.
     synced: Instant,
+    /// When the committed log id was last written.
+    committed_saved: Instant,
 }
 
 impl Run {
@@ -188,10 +201,13 @@ impl Run {
 
     /// Commits and empties `jobs`, and tells everyone concerned.
     fn commit(&mut self, jobs: &mut Vec<Job>, durable: bool) -> Result<(), Error> {
-        let committed = {
-            let committed = lock(&self.committed);
-            committed.log_id.filter(|_| committed.after <= self.handled)
-        };
+        let entries_alone = !jobs.is_empty() && jobs.iter().all(|job| matches!(job.change, Change::Append(_)));
+        let mut committed = None;
+        if !entries_alone || self.committed_saved.elapsed() >= COMMITTED_PERIOD {
+            let noted = *lock(&self.committed);
+            committed = noted.log_id.filter(|_| noted.after <= self.handled);
+            self.committed_saved = Instant::now();
+        }
         let result = self.disk.commit(&mut jobs.iter().map(|job| &job.change), committed, durable);
         self.unsynced = !durable;
         if durable {
