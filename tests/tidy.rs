@@ -27,7 +27,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
 const VOCABULARY: [&str; 8] = ["fault", "pace", "command", "resp3", "reply", "replies", "proposal", "type_config"];
 
 /// Crates that only these places may name.
-const HOMES: [(&str, &[&str]); 7] = [
+const HOMES: [(&str, &[&str]); 8] = [
     ("wasmtime", &["guest"]),
     ("wasmtime_wasi", &["guest"]),
     ("wit_component", &["guest"]),
@@ -35,6 +35,7 @@ const HOMES: [(&str, &[&str]); 7] = [
     ("openraft", &["raft", "storage", "machine", "type_config"]),
     ("redis_protocol", &["redis"]),
     ("clap", &["cli", "telemetry"]),
+    ("hmac", &["net"]),
 ];
 
 const LINES_MAX: usize = 600;

@@ -2,6 +2,7 @@
 
 mod address;
 mod listener;
+pub mod peer;
 
 pub use address::Address;
 pub use listener::{Connection, Listener, Options};

@@ -1,0 +1,73 @@
+//! The side that answers.
+
+use super::frame::Frame;
+use super::{Local, REQUESTS_MAX, Remote, hello};
+use bytes::Bytes;
+use std::io;
+use std::sync::Arc;
+use tokio::io::{AsyncWriteExt, BufReader, BufWriter};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// What answers the requests of other nodes.
+pub trait Service: Clone + Send + Sync + 'static {
+    /// `Err` says that nothing was done, and why.
+    fn answer(&self, from: Remote, kind: u8, payload: Bytes) -> impl Future<Output = Result<Bytes, String>> + Send;
+}
+
+/// Serves one connection until the other side closes it or `stop` is cancelled.
+pub async fn serve(
+    mut stream: TcpStream,
+    local: Local,
+    service: impl Service,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let remote = hello::listen(&mut stream, &local).await?;
+    stream.set_nodelay(true)?;
+    let (read, write) = stream.into_split();
+    let mut read = BufReader::new(read);
+    let (answers, queue) = mpsc::channel(REQUESTS_MAX);
+    let places = Arc::new(Semaphore::new(REQUESTS_MAX));
+    // Ends with this connection: nobody would hear the answers.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(send(write, queue));
+    loop {
+        let frame = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            frame = Frame::read(&mut read, local.frame_bytes_max) => frame?,
+        };
+        let Some(frame) = frame else { return Ok(()) };
+        while tasks.try_join_next().is_some() {}
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
+        let (service, answers) = (service.clone(), answers.clone());
+        tasks.spawn(async move {
+            let (kind, payload) = match service.answer(remote, frame.kind, frame.payload).await {
+                Ok(payload) => (0, payload),
+                Err(reason) => (1, Bytes::from(reason)),
+            };
+            // The connection may have ended, and then there is nobody to answer.
+            let _ = answers.send(Frame { kind, id: frame.id, payload }).await;
+            drop(place);
+        });
+    }
+}
+
+async fn send(write: OwnedWriteHalf, mut queue: mpsc::Receiver<Frame>) {
+    let mut write = BufWriter::new(write);
+    let sending = async {
+        while let Some(frame) = queue.recv().await {
+            frame.write(&mut write).await?;
+            while let Ok(frame) = queue.try_recv() {
+                frame.write(&mut write).await?;
+            }
+            write.flush().await?;
+        }
+        Ok::<_, io::Error>(())
+    };
+    if let Err(error) = sending.await {
+        tracing::debug!(%error, "answers to a peer cannot be sent");
+    }
+}
