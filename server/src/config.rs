@@ -221,8 +221,8 @@ impl Config {
     }
 }
 
-/// The log's writer and the guest together take up to a core; on two cores, one thread for all clients was a tenth to
-/// a third faster than two.
+/// The log's writer and the guest together take up to a core; on two cores, one thread for all clients was up to a
+/// third faster than two.
 fn default_threads() -> usize {
     thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
 }

@@ -181,14 +181,19 @@ fn a_damaged_snapshot_that_nothing_can_replace_is_a_clear_refusal() {
     assert_eq!(node.start().client().call(&["TICKET"]), int(301), "the refusal changed nothing");
 }
 
+/// The file of a snapshot of a thousand keys.
+fn filled_and_taken(client: &mut Client) -> PathBuf {
+    fill(client, 1);
+    let id = take(client);
+    file(client, &id)
+}
+
 #[test]
 fn a_snapshot_restores_to_a_new_node_that_keeps_it() {
     let node = Node::new(Module::kvdb());
     let server = node.start();
     let mut client = server.client();
-    fill(&mut client, 1);
-    let id = take(&mut client);
-    let path = file(&mut client, &id);
+    let path = filled_and_taken(&mut client);
     assert_eq!(client.call(&words("SET after snapshot")), ok());
     let path = path.to_str().unwrap();
     let restored = node.with_dir("restored").args(&["--restore", path]);
@@ -210,9 +215,7 @@ fn what_cannot_be_restored_leaves_no_node_behind() {
     let node = Node::new(Module::kvdb());
     let server = node.start();
     let mut client = server.client();
-    fill(&mut client, 1);
-    let id = take(&mut client);
-    let path = file(&mut client, &id);
+    let path = filled_and_taken(&mut client);
     let copy = node.scratch().join("copy.snapshot");
     std::fs::copy(&path, &copy).unwrap();
     let restored = |name: &str, path: &Path| node.with_dir(name).args(&["--restore", path.to_str().unwrap()]);

@@ -34,7 +34,7 @@ impl Secret {
     }
 
     fn mac(&self, role: &str, parts: &[&[u8]]) -> Hmac<Sha256> {
-        // HMAC takes keys of every length, so this cannot fail; without a key nothing would verify.
+        // HMAC takes keys of every length (RFC 2104, section 2), so this cannot fail.
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).unwrap_or_else(|_| unreachable!("any key length fits"));
         mac.update(role.as_bytes());
         for part in parts {
@@ -71,7 +71,8 @@ pub struct Local {
     pub frame_bytes_max: usize,
 }
 
-/// The node on the other side, which knows the secret.
+/// The node on the other side, which knows the secret. Without a cluster it may ask for nothing but to join this one,
+/// and the service sees to that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remote {
     pub cluster: Option<[u8; 16]>,
@@ -167,8 +168,7 @@ pub(super) async fn listen<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, lo
         }
         let hello: Hello = read(stream).await?;
         let refusal = if !local.secret.verify(&hello.proof, "dial", &[&theirs, &nonce, &hello.dial]) {
-            Err("the peer secret is wrong: --peer-secret, or --auth if there is none, must be the same on all nodes"
-                .into())
+            Err("the peer secret is wrong: it must be the same on all nodes".into())
         } else {
             admit(local, &decode(&hello.dial)?)
         };

@@ -38,7 +38,7 @@ pub enum Error {
     #[error("{address} does not know the cluster's secret")]
     Impostor { address: String },
     /// The request was not sent.
-    #[error("a frame of {0} bytes is larger than --max-request-bytes allows between nodes")]
+    #[error("a frame of {0} bytes is larger than nodes send each other")]
     TooLarge(usize),
     /// Whether the other side has acted is not known.
     #[error("the connection was lost")]

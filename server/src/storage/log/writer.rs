@@ -19,8 +19,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 const QUEUE_CHANGES_MAX: usize = 1024;
 /// What one transaction takes at most, but for a single larger append.
 const COMMIT_ENTRIES_MAX: usize = 64 << 10;
-/// How old the committed log id on disk may get while nothing but entries is written: its page would be a tenth of the
-/// cost of a small commit, and a node that has lost it learns it again.
+/// How old the committed log id on disk may get while nothing but entries is written: it is one page more to write in
+/// each commit, and a node that has lost it learns it again.
 const COMMITTED_PERIOD: Duration = Duration::from_secs(1);
 /// With `nosync`, how often the log is synced all the same.
 const NOSYNC_PERIOD: Duration = Duration::from_secs(1);
