@@ -10,7 +10,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("main", &["cli", "config", "node", "telemetry"]),
     ("lib", &[]),
     ("node", &["config", "dispatch", "guest", "machine", "net", "raft", "redis", "storage"]),
-    ("cli", &["config", "module", "net", "telemetry"]),
+    ("cli", &["config", "dispatch", "module", "net", "telemetry"]),
     ("config", &["cli", "dispatch", "module", "net", "telemetry"]),
     ("telemetry", &[]),
     ("module", &[]),

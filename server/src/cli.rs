@@ -8,10 +8,11 @@ mod layers;
 
 use crate::config::units::{ByteSize, Count, Interval};
 use crate::config::{self, Addresses, Config};
+use crate::dispatch;
 use crate::module::Module;
 use crate::net::Address;
 use crate::telemetry::{Format, Level};
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Parser, ValueEnum};
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 
 const NODE: &str = "Node";
 const GUEST: &str = "Guest";
+const CLUSTER: &str = "Cluster";
 const DURABILITY: &str = "Durability and snapshots";
 const CLIENTS: &str = "Clients";
 const LIMITS: &str = "Limits";
@@ -77,6 +79,31 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value_t = Interval::from_millis(10_000), help_heading = NODE)]
     pub(crate) drain_timeout: Interval,
 
+    /// Joins the cluster that these nodes belong to; any of them will do. Ignored by a node that is a member already.
+    #[arg(short, long, value_name = "HOST:PORT", help_heading = CLUSTER)]
+    pub(crate) join: Option<Addresses>,
+    /// Joins without a vote: the node has everything, and counts for no majority.
+    #[arg(long, help_heading = CLUSTER)]
+    pub(crate) nonvoter: bool,
+    /// What nodes must know to be let in by each other; without it, one that follows from --auth.
+    #[arg(long, value_name = "SECRET", help_heading = CLUSTER)]
+    pub(crate) peer_secret: Option<String>,
+    /// How often the leader tells the others that it lives.
+    #[arg(long, value_name = "DURATION", default_value_t = Interval::from_millis(100), help_heading = CLUSTER)]
+    pub(crate) heartbeat: Interval,
+    /// Least time without a leader after which a node wants to lead; the most is twice as long.
+    #[arg(long, value_name = "DURATION", default_value_t = Interval::from_millis(500), help_heading = CLUSTER)]
+    pub(crate) election_timeout: Interval,
+    /// How a client of another node gets to the leader.
+    #[arg(long, value_enum, value_name = "HOW", default_value_t, help_heading = CLUSTER)]
+    pub(crate) redirect: Redirect,
+    /// The same as --redirect try.
+    #[arg(long, help_heading = CLUSTER)]
+    pub(crate) try_errors: bool,
+    /// How long commands are held while no leader can be reached.
+    #[arg(long, value_name = "DURATION", default_value_t = Interval::from_millis(5000), help_heading = CLUSTER)]
+    pub(crate) leader_wait: Interval,
+
     /// Acknowledges writes before they are on disk: faster, and the last of them are lost with the machine's power.
     #[arg(long, overrides_with = "sync", help_heading = DURABILITY)]
     pub(crate) nosync: bool,
@@ -108,9 +135,6 @@ pub struct Args {
     /// What clients must give to AUTH. Better set as UHAHA_AUTH or in a file: others can see the command line.
     #[arg(long, value_name = "PASSWORD", help_heading = CLIENTS)]
     pub(crate) auth: Option<String>,
-    /// Sends clients to the leader with TRY host:port rather than MOVED 0 host:port.
-    #[arg(long, help_heading = CLIENTS)]
-    pub(crate) try_errors: bool,
     /// Most clients at a time.
     #[arg(long, value_name = "COUNT", default_value_t = Count(10_000), help_heading = CLIENTS)]
     pub(crate) max_clients: Count,
@@ -165,14 +189,10 @@ pub struct Args {
     #[arg(short, long, action = ArgAction::HelpShort, help_heading = LOGS)]
     help: Option<bool>,
 
-    #[arg(short, long, hide = true)]
-    pub(crate) join: Option<Address>,
     #[arg(long, hide = true)]
     pub(crate) tls_cert: Option<PathBuf>,
     #[arg(long, hide = true)]
     pub(crate) tls_key: Option<PathBuf>,
-    #[arg(long, hide = true)]
-    pub(crate) nonvoter: bool,
     #[arg(long, hide = true)]
     pub(crate) backend: Option<String>,
     /// The clock of this machine is always the one used.
@@ -180,6 +200,28 @@ pub struct Args {
     localtime: bool,
     #[arg(short, long, hide = true, value_parser = clap::value_parser!(u8).range(1..=9))]
     pub(crate) test_node: Option<u8>,
+}
+
+/// What a node that does not lead does with a command.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum Redirect {
+    /// Has the leader run it, and passes the reply on.
+    #[default]
+    Forward,
+    /// Answers MOVED 0 host:port, which cluster clients follow.
+    Moved,
+    /// Answers TRY host:port.
+    Try,
+}
+
+impl From<Redirect> for dispatch::Redirect {
+    fn from(redirect: Redirect) -> dispatch::Redirect {
+        match redirect {
+            Redirect::Forward => dispatch::Redirect::Forward,
+            Redirect::Moved => dispatch::Redirect::Moved,
+            Redirect::Try => dispatch::Redirect::Try,
+        }
+    }
 }
 
 const AFTER_HELP: &str = "\
@@ -192,6 +234,8 @@ Examples:
       uhaha-server --module builtin:ticket
   Serve a guest of your own on every interface, with a password
       UHAHA_AUTH=secret uhaha-server -m guest.wasm -a :11001 --advertise db1.example.net:11001
+  Make it three nodes: on two more machines, or in two more terminals with ports of their own
+      uhaha-server -m guest.wasm -n 2 -a 127.0.0.1:11002 -j 127.0.0.1:11001
   Two addresses, data elsewhere, logs for a machine to read
       uhaha-server -m guest.wasm -a 127.0.0.1:11001,[::1]:11001 -d /var/lib/uhaha --log-format json
 

@@ -9,6 +9,7 @@ use crate::cli::Args;
 use crate::dispatch::{Password, Redirect};
 use crate::module::Module;
 use crate::net::Address;
+use crate::net::peer::Secret;
 use crate::telemetry;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,6 +32,17 @@ pub struct Config {
     pub node_name: String,
     pub dir: PathBuf,
     pub advertise: Option<Address>,
+    /// Nodes of the cluster that a new node joins; empty for one that begins a cluster.
+    pub join: Vec<Address>,
+    /// Whether a node that joins has no vote.
+    pub nonvoter: bool,
+    /// What the nodes of a cluster prove to each other to know.
+    pub peer_secret: Secret,
+    pub heartbeat: Duration,
+    /// The least time without a leader after which a node wants to lead; the most is twice as long.
+    pub election_timeout: Duration,
+    /// How long commands are held while no leader can be reached.
+    pub leader_wait: Duration,
     /// How many threads serve clients.
     pub threads: usize,
 
@@ -83,26 +95,28 @@ pub enum Error {
     NodeName(String),
     #[error("--advertise {0} must name a host and a port that clients can reach")]
     Advertise(Address),
-    #[error("--test-node {0}: only 1 is possible, because {NOT_YET}")]
-    TestNode(u8),
     #[error("--{0} is not available: {NOT_YET}")]
     NotYet(&'static str),
+    #[error("--heartbeat ({0}) must be at most half of --election-timeout ({1})")]
+    Heartbeat(String, String),
     #[error("--restore and --join exclude each other: a cluster is restored on its first node")]
     RestoreAndJoin,
     #[error("--tls-cert and --tls-key go together")]
     HalfTls,
 }
 
-const NOT_YET: &str = "this version runs a single node without TLS";
+const NOT_YET: &str = "this version has no TLS and no log but redb";
 
 impl Config {
     pub fn new(args: Args) -> Result<Config, Error> {
         refuse_clusters(&args)?;
         let mut addresses = args.addr.0;
         let mut node_name = args.id;
+        let mut join = args.join.map_or_else(Vec::new, |addresses| addresses.0);
         if let Some(number) = args.test_node {
-            if number != 1 {
-                return Err(Error::TestNode(number));
+            let first = addresses.first().map(|address| with_last_digit(address, 1));
+            if number != 1 && join.is_empty() {
+                join.extend(first);
             }
             addresses.iter_mut().for_each(|address| *address = with_last_digit(address, number));
             node_name = number.to_string();
@@ -123,6 +137,12 @@ impl Config {
             node_name,
             dir: args.dir,
             advertise: args.advertise,
+            join,
+            nonvoter: args.nonvoter,
+            peer_secret: peer_secret(args.peer_secret, args.auth.as_deref()),
+            heartbeat: args.heartbeat.0,
+            election_timeout: args.election_timeout.0,
+            leader_wait: args.leader_wait.0,
             threads: args.threads.map_or_else(default_threads, units::Count::as_usize),
             sync: !args.nosync,
             open_reads: args.openreads,
@@ -138,7 +158,7 @@ impl Config {
             queue_bytes: args.queue_bytes.as_usize(),
             // An empty password is no password, as in Redis.
             password: args.auth.filter(|text| !text.is_empty()).map(|text| Password::new(&text)),
-            redirect: if args.try_errors { Redirect::Try } else { Redirect::Moved },
+            redirect: if args.try_errors { Redirect::Try } else { args.redirect.into() },
             clients: args.max_clients.as_usize(),
             idle_timeout: args.idle_timeout.unless_zero(),
             output_timeout: args.output_timeout.0,
@@ -174,6 +194,8 @@ impl Config {
         let positive = [
             ("threads", self.threads as u64),
             ("tick", self.tick.as_nanos() as u64),
+            ("heartbeat", self.heartbeat.as_millis() as u64),
+            ("election-timeout", self.election_timeout.as_millis() as u64),
             ("guest-fuel", self.guest_fuel),
             ("guest-memory", self.guest_memory_bytes),
             ("guest-reply", self.guest_reply_bytes as u64),
@@ -211,6 +233,10 @@ impl Config {
                 return Err(Error::Order(small_name, shown(small), large_name, shown(large)));
             }
         }
+        if self.heartbeat * 2 > self.election_timeout {
+            let shown = |duration: Duration| units::Interval(duration).to_string();
+            return Err(Error::Heartbeat(shown(self.heartbeat), shown(self.election_timeout)));
+        }
         if self.threads > 1024 {
             return Err(Error::Value("threads", "more than 1024"));
         }
@@ -227,6 +253,17 @@ fn default_threads() -> usize {
     thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
 }
 
+/// One of its own, or one that follows from the password without being it: who knows the one secret does not know the
+/// other, unless it is the password.
+fn peer_secret(own: Option<String>, password: Option<&str>) -> Secret {
+    let own = own.filter(|secret| !secret.is_empty());
+    match (own, password.filter(|password| !password.is_empty())) {
+        (Some(secret), _) => Secret::new(secret),
+        (None, Some(password)) => Secret::derived("uhaha-server peer secret 1", password),
+        (None, None) => Secret::default(),
+    }
+}
+
 /// What the parser knows already and this version cannot do.
 fn refuse_clusters(args: &Args) -> Result<(), Error> {
     if args.restore.is_some() && args.join.is_some() {
@@ -235,12 +272,7 @@ fn refuse_clusters(args: &Args) -> Result<(), Error> {
     if args.tls_cert.is_some() != args.tls_key.is_some() {
         return Err(Error::HalfTls);
     }
-    let asked = [
-        ("join", args.join.is_some()),
-        ("tls-cert", args.tls_cert.is_some()),
-        ("nonvoter", args.nonvoter),
-        ("backend", args.backend.is_some()),
-    ];
+    let asked = [("tls-cert", args.tls_cert.is_some()), ("backend", args.backend.is_some())];
     match asked.into_iter().find(|(_, asked)| *asked) {
         Some((name, _)) => Err(Error::NotYet(name)),
         None => Ok(()),

@@ -3,12 +3,17 @@
 //! The bytes are the same in memory, on the wire and on disk. Numbers are little endian:
 //!
 //! ```text
-//! u8 version (1) │ u8 flags (bit 0: seed) │ u64 stamp │ [u64 seed] │ u32 count │ count × command
+//! u8 version (1) │ u8 flags │ u64 stamp │ [u64 seed] │ [u32 count │ count × origin] │ u32 count │ count × command
+//! flags:   bit 0: there is a seed, bit 1: there are origins
+//! origin:  u64 node │ u64 request │ u32 first │ u32 count
 //! command: u32 words │ words × { u32 length │ bytes }     the first word is the name
 //! ```
 //!
 //! A proposal with a seed is a tick: before its commands, every replica reseeds its generator and calls the guest's
 //! `tick`. A tick on its own has no commands.
+//!
+//! An origin says which commands another node forwarded to the leader. When that node applies the proposal itself it has
+//! their replies, even if the leader is gone before it could answer.
 
 use crate::command::Command;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -17,19 +22,35 @@ use std::fmt;
 
 const VERSION: u8 = 1;
 const FLAG_SEED: u8 = 1;
+const FLAG_ORIGINS: u8 = 2;
+const ORIGIN_BYTES: usize = 8 + 8 + 4 + 4;
 
 /// One normal log entry's payload, encoded.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proposal(Bytes);
 
 /// A proposal's fields in front of its commands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// The leader's clock when it proposed, in nanoseconds since the Unix epoch.
     pub stamp: u64,
     /// Present in a tick: what the generator starts from.
     pub seed: Option<u64>,
+    /// In the order of their commands; commands of the leader's own clients have none.
+    pub origins: Vec<Origin>,
     /// How many commands follow.
+    pub count: u32,
+}
+
+/// Commands of a proposal that a node forwarded together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The node that forwarded them.
+    pub node_id: u64,
+    /// The node's own number for them, which it uses once.
+    pub request: u64,
+    /// The position of the first of them.
+    pub first: u32,
     pub count: u32,
 }
 
@@ -46,17 +67,33 @@ pub enum Error {
     TrailingBytes(usize),
     #[error("proposal with a command without a name")]
     NoName,
+    #[error("proposal with an origin of more commands than there are")]
+    Origin,
 }
 
 impl Proposal {
-    pub fn encode<'a>(stamp: u64, seed: Option<u64>, commands: impl Iterator<Item = &'a Command> + Clone) -> Proposal {
+    pub fn encode<'a>(
+        stamp: u64,
+        seed: Option<u64>,
+        origins: &[Origin],
+        commands: impl Iterator<Item = &'a Command> + Clone,
+    ) -> Proposal {
         let bytes = commands.clone().map(Command::bytes).sum::<usize>();
-        let mut out = BytesMut::with_capacity(1 + 1 + 8 + 8 + 4 + bytes);
+        let mut out = BytesMut::with_capacity(1 + 1 + 8 + 8 + 4 + ORIGIN_BYTES * origins.len() + 4 + bytes);
         out.put_u8(VERSION);
-        out.put_u8(if seed.is_some() { FLAG_SEED } else { 0 });
+        out.put_u8(seed.map_or(0, |_| FLAG_SEED) | if origins.is_empty() { 0 } else { FLAG_ORIGINS });
         out.put_u64_le(stamp);
         if let Some(seed) = seed {
             out.put_u64_le(seed);
+        }
+        if !origins.is_empty() {
+            out.put_u32_le(origins.len() as u32);
+        }
+        for origin in origins {
+            out.put_u64_le(origin.node_id);
+            out.put_u64_le(origin.request);
+            out.put_u32_le(origin.first);
+            out.put_u32_le(origin.count);
         }
         let count_at = out.len();
         out.put_u32_le(0);
@@ -82,6 +119,19 @@ impl Proposal {
         &self.0
     }
 
+    /// Only the origins, without looking at the commands; none if the proposal is malformed.
+    pub fn origins(&self) -> Vec<Origin> {
+        let seed_bytes = match self.0.get(1) {
+            Some(flags) if flags & FLAG_ORIGINS != 0 => 8 * usize::from(flags & FLAG_SEED != 0),
+            _ => return Vec::new(),
+        };
+        let before = 1 + 1 + 8 + seed_bytes;
+        if self.0.len() < before {
+            return Vec::new();
+        }
+        origins(&mut self.0.slice(before..)).unwrap_or_default()
+    }
+
     /// The header and the commands; the arguments are slices of the proposal.
     pub fn decode(&self) -> Result<(Header, Vec<Command>), Error> {
         let mut rest = self.0.clone();
@@ -90,7 +140,7 @@ impl Proposal {
             return Err(Error::UnknownVersion(version));
         }
         let flags = rest.try_get_u8().map_err(|_| Error::CutShort)?;
-        if flags & !FLAG_SEED != 0 {
+        if flags & !(FLAG_SEED | FLAG_ORIGINS) != 0 {
             return Err(Error::UnknownFlags(flags));
         }
         let stamp = rest.try_get_u64_le().map_err(|_| Error::CutShort)?;
@@ -98,7 +148,14 @@ impl Proposal {
             0 => None,
             _ => Some(rest.try_get_u64_le().map_err(|_| Error::CutShort)?),
         };
+        let origins = match flags & FLAG_ORIGINS {
+            0 => Vec::new(),
+            _ => origins(&mut rest)?,
+        };
         let count = rest.try_get_u32_le().map_err(|_| Error::CutShort)?;
+        if origins.iter().any(|origin| u64::from(origin.first) + u64::from(origin.count) > u64::from(count)) {
+            return Err(Error::Origin);
+        }
         // A word takes at least its length field, so the counts cannot ask for more than the bytes at hand.
         let mut commands = Vec::with_capacity((count as usize).min(rest.len() / 8));
         for _ in 0..count {
@@ -114,10 +171,24 @@ impl Proposal {
             commands.push(Command::new(args).ok_or(Error::NoName)?);
         }
         match rest.len() {
-            0 => Ok((Header { stamp, seed, count }, commands)),
+            0 => Ok((Header { stamp, seed, origins, count }, commands)),
             left => Err(Error::TrailingBytes(left)),
         }
     }
+}
+
+fn origins(rest: &mut Bytes) -> Result<Vec<Origin>, Error> {
+    let count = rest.try_get_u32_le().map_err(|_| Error::CutShort)? as usize;
+    if rest.len() / ORIGIN_BYTES < count {
+        return Err(Error::CutShort);
+    }
+    let origin = |_| Origin {
+        node_id: rest.get_u64_le(),
+        request: rest.get_u64_le(),
+        first: rest.get_u32_le(),
+        count: rest.get_u32_le(),
+    };
+    Ok((0..count).map(origin).collect())
 }
 
 impl fmt::Debug for Proposal {
@@ -143,17 +214,20 @@ mod tests {
     #[test]
     fn roundtrip_batch_and_tick() {
         let commands = [command(&["SET", "a", "1"]), command(&["TICKET"]), command(&["SET", "", ""])];
-        let (header, decoded) = Proposal::encode(7, None, commands.iter()).decode().unwrap();
-        assert_eq!(header, Header { stamp: 7, seed: None, count: 3 });
+        let (header, decoded) = Proposal::encode(7, None, &[], commands.iter()).decode().unwrap();
+        assert_eq!(header, Header { stamp: 7, count: 3, ..Header::default() });
         assert_eq!(decoded, commands);
-        let (header, decoded) = Proposal::encode(8, Some(9), [].iter()).decode().unwrap();
-        assert_eq!(header, Header { stamp: 8, seed: Some(9), count: 0 });
+        let (header, decoded) = Proposal::encode(8, Some(9), &[], [].iter()).decode().unwrap();
+        assert_eq!(header, Header { stamp: 8, seed: Some(9), ..Header::default() });
         assert!(decoded.is_empty());
     }
 
     #[test]
     fn rejects_every_cut_and_every_tail() {
-        let whole = Proposal::encode(7, Some(1), [command(&["SET", "a", "1"])].iter());
+        let origin = Origin { node_id: 3, request: 4, first: 0, count: 1 };
+        let whole = Proposal::encode(7, Some(1), &[origin], [command(&["SET", "a", "1"])].iter());
+        assert_eq!(whole.decode().unwrap().0.origins, [origin]);
+        assert_eq!(whole.origins(), [origin]);
         for end in 0..whole.as_bytes().len() {
             let cut = Proposal::from_bytes(whole.as_bytes().slice(..end));
             assert_eq!(cut.decode().unwrap_err(), Error::CutShort, "cut at {end}");
@@ -165,12 +239,15 @@ mod tests {
 
     #[test]
     fn rejects_unknown_version_flags_and_nameless_commands() {
-        let mut bytes = Proposal::encode(7, None, [].iter()).as_bytes().to_vec();
+        let mut bytes = Proposal::encode(7, None, &[], [].iter()).as_bytes().to_vec();
         bytes[0] = 2;
         assert_eq!(Proposal::from_bytes(bytes.clone().into()).decode().unwrap_err(), Error::UnknownVersion(2));
         bytes[0] = 1;
-        bytes[1] = 2;
-        assert_eq!(Proposal::from_bytes(bytes.into()).decode().unwrap_err(), Error::UnknownFlags(2));
+        bytes[1] = 4;
+        assert_eq!(Proposal::from_bytes(bytes.into()).decode().unwrap_err(), Error::UnknownFlags(4));
+        let origin = Origin { node_id: 3, request: 4, first: 1, count: u32::MAX };
+        let lie = Proposal::encode(7, None, &[origin], [command(&["PING"])].iter());
+        assert_eq!(lie.decode().unwrap_err(), Error::Origin);
         let huge = [&[1, 0][..], &[0; 8], &[1, 0, 0, 0], &[0, 0, 0, 0]].concat();
         assert_eq!(Proposal::from_bytes(huge.into()).decode().unwrap_err(), Error::NoName);
     }

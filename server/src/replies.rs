@@ -1,7 +1,7 @@
 //! `Replies`: what applying one proposal gave, one RESP3 value a command.
 
 use crate::resp3;
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Range;
@@ -52,6 +52,31 @@ impl Replies {
         let ends: Vec<u32> = self.ends[range].iter().map(|end| end - start).collect();
         let end = start + ends.last().copied().unwrap_or(0);
         Replies { bytes: self.bytes.slice(start as usize..end as usize), ends }
+    }
+}
+
+/// On the wire between nodes: `u32 count │ count × u32 end │ bytes`, little endian.
+impl Replies {
+    pub fn put(&self, out: &mut impl BufMut) {
+        out.put_u32_le(self.ends.len() as u32);
+        self.ends.iter().for_each(|end| out.put_u32_le(*end));
+        out.put_slice(&self.bytes);
+    }
+
+    /// All of `bytes` as replies, if that is what they are.
+    pub fn take(mut bytes: Bytes) -> Option<Replies> {
+        let count = bytes.try_get_u32_le().ok()? as usize;
+        if bytes.len() / size_of::<u32>() < count {
+            return None;
+        }
+        let ends: Vec<u32> = (0..count).map(|_| bytes.get_u32_le()).collect();
+        let mut start = 0;
+        for end in &ends {
+            let value = bytes.get(start..*end as usize)?;
+            resp3::check(value).ok()?;
+            start = *end as usize;
+        }
+        (start == bytes.len()).then_some(Replies { bytes, ends })
     }
 }
 

@@ -56,13 +56,14 @@ pub fn init(level: Level, format: Format) -> Result<(), Error> {
     Ok(())
 }
 
-/// Libraries are heard when something is wrong, and in full only when everything is asked for.
+/// Libraries are heard when something is wrong, and in full only when everything is asked for. openraft warns of each
+/// heartbeat that a dead node does not answer; that the node is dead is said once, where its connections are.
 fn filter(level: Level) -> &'static str {
     match level {
         Level::Trace => "debug,uhaha_server=trace,guest=trace",
-        Level::Debug => "warn,uhaha_server=debug,guest=debug",
-        Level::Info => "warn,uhaha_server=info,guest=info",
-        Level::Warn => "warn",
+        Level::Debug => "warn,openraft=error,uhaha_server=debug,guest=debug",
+        Level::Info => "warn,openraft=error,uhaha_server=info,guest=info",
+        Level::Warn => "warn,openraft=error",
         Level::Error => "error",
         Level::Silent => "off",
     }

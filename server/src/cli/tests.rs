@@ -47,6 +47,13 @@ fn short_and_long_forms_of_the_seed_are_known() {
     assert!(config.sync && !config.open_reads);
     let config = self::config("-a 127.0.0.1:7000,[::1]:7000 -t 1");
     assert_eq!(config.addresses, ["127.0.0.1:7001".parse().unwrap(), "[::1]:7001".parse().unwrap()]);
+    assert!(config.join.is_empty());
+    let config = self::config("-t 2");
+    assert_eq!((config.addresses[0].port(), config.node_name.as_str()), (11002, "2"));
+    assert_eq!(config.join, ["127.0.0.1:11001".parse().unwrap()]);
+    let config = self::config("-j a:1,b:2 --nonvoter --redirect moved");
+    assert_eq!(config.join, ["a:1".parse().unwrap(), "b:2".parse().unwrap()]);
+    assert!(config.nonvoter && config.redirect == Redirect::Moved);
 }
 
 #[test]
@@ -58,7 +65,7 @@ fn flags_win_over_the_environment_over_the_file_over_defaults() {
     assert_eq!(config.tick, Duration::from_secs(3));
     assert_eq!(config.clients, 6);
     assert_eq!(config.keepalive, Duration::from_secs(7));
-    assert_eq!(config.redirect, Redirect::Moved);
+    assert_eq!(config.redirect, Redirect::Forward);
     assert!(!config.sync);
     assert_eq!(config.snapshot_keep, 3);
     assert!(config_with(&format!("{line} --sync"), &environment).sync);
@@ -126,10 +133,8 @@ fn what_makes_no_sense_together_is_refused() {
         ("-n ../x", "--id \"../x\" must be 1 to 64 letters, digits, '-', '_' or '.', and not begin with '.'"),
         ("--tls-cert a", "--tls-cert and --tls-key go together"),
         ("-j a:1 --restore x", "--restore and --join exclude each other: a cluster is restored on its first node"),
-        ("-j a:1", "--join is not available: this version runs a single node without TLS"),
-        ("--tls-cert a --tls-key b", "--tls-cert is not available: this version runs a single node without TLS"),
-        ("--nonvoter", "--nonvoter is not available: this version runs a single node without TLS"),
-        ("-t 2", "--test-node 2: only 1 is possible, because this version runs a single node without TLS"),
+        ("--tls-cert a --tls-key b", "--tls-cert is not available: this version has no TLS and no log but redb"),
+        ("--heartbeat 300ms", "--heartbeat (300ms) must be at most half of --election-timeout (500ms)"),
     ] {
         assert_eq!(error(line), message, "{line}");
     }

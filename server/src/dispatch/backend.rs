@@ -9,7 +9,7 @@ use super::testing::Fake;
 use crate::command::Command;
 use crate::guest::spec::Description;
 use crate::machine::{self, Machine};
-use crate::raft::{self, Cluster, Member};
+use crate::raft::{self, Change, Cluster, Member};
 use crate::replies::Replies;
 use crate::reply::ErrorReply;
 use crate::storage::snapshots::{self, SnapshotInfo, Snapshots};
@@ -51,6 +51,14 @@ impl Backend {
             Backend::Node { cluster, .. } => cluster.barrier().await,
             #[cfg(test)]
             Backend::Fake(fake) => fake.run('b', &[]).map(|_| ()),
+        }
+    }
+
+    pub(super) async fn change(&self, change: Change) -> Result<(), raft::Error> {
+        match self {
+            Backend::Node { cluster, .. } => cluster.change(change).await,
+            #[cfg(test)]
+            Backend::Fake(fake) => fake.run('c', &[]).map(|_| ()),
         }
     }
 

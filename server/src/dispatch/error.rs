@@ -51,7 +51,7 @@ pub(super) fn from_raft(error: &raft::Error, redirect: Redirect) -> ErrorReply {
     let reply = |code, message: &str| ErrorReply { code, message: message.to_owned() };
     match error {
         raft::Error::NotLeader { leader } => match redirect {
-            Redirect::Moved => reply(ErrorCode::Moved, &format!("0 {}", leader.address)),
+            Redirect::Forward | Redirect::Moved => reply(ErrorCode::Moved, &format!("0 {}", leader.address)),
             Redirect::Try => reply(ErrorCode::Try, &leader.address),
         },
         raft::Error::NoLeader => reply(ErrorCode::ClusterDown, "No leader is known, nothing was done"),
@@ -60,6 +60,10 @@ pub(super) fn from_raft(error: &raft::Error, redirect: Redirect) -> ErrorReply {
         }
         raft::Error::Busy => reply(ErrorCode::Busy, "Too many commands are waiting, nothing was done"),
         raft::Error::Stopped => reply(ErrorCode::ClusterDown, "The node is stopping, nothing was done"),
+        raft::Error::Refused(reason) | raft::Error::Join(reason) => err(reason.clone()),
+        raft::Error::ChangeInProgress => {
+            reply(ErrorCode::TryAgain, "Another change of the membership is under way, nothing was done")
+        }
         raft::Error::SnapshotInProgress => err("a snapshot is in progress"),
         raft::Error::NothingToSnapshot => err("nothing new to snapshot"),
         raft::Error::SnapshotFailed => err("the snapshot was not taken, the node's log says why"),

@@ -61,7 +61,7 @@ impl Default for Options {
         Options {
             password: None,
             clients_max: 10_000,
-            redirect: Redirect::Moved,
+            redirect: Redirect::Forward,
             snapshot_read_bytes_max: 64 << 20,
             sync: true,
             idle_timeout: None,
@@ -70,11 +70,13 @@ impl Default for Options {
     }
 }
 
-/// How a client is sent to the leader.
+/// How a client of a node that does not lead gets to the leader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Redirect {
-    /// `MOVED 0 host:port`, which cluster clients follow.
+    /// Not at all: the node asks the leader on the client's behalf.
     #[default]
+    Forward,
+    /// `MOVED 0 host:port`, which cluster clients follow.
     Moved,
     /// `TRY host:port`, uhaha's own.
     Try,
@@ -108,26 +110,32 @@ pub struct Dispatcher {
     backend: Backend,
     clients: Arc<Clients>,
     stats: Stats,
-    /// Cancelled by `SHUTDOWN`, and by the node when it stops for another reason.
+    /// Cancelled by `SHUTDOWN`: the node does the rest.
     shutdown: CancellationToken,
 }
 
 impl Dispatcher {
-    /// Refuses a guest whose commands clash with ours. `shutdown` is the node's: cancelling it ends every session, and
-    /// the command `SHUTDOWN` cancels it.
+    /// Refuses a guest whose commands clash with ours. The command `SHUTDOWN` cancels `shutdown`; the node cancels `end`
+    /// when sessions must end.
     pub fn new(
         options: Options,
         cluster: Arc<Cluster>,
         machine: Arc<Machine>,
         snapshots: Arc<Snapshots>,
         shutdown: CancellationToken,
+        end: CancellationToken,
     ) -> Result<Dispatcher, Error> {
-        Dispatcher::over(options, Backend::Node { cluster, machine, snapshots }, shutdown)
+        Dispatcher::over(options, Backend::Node { cluster, machine, snapshots }, shutdown, end)
     }
 
-    fn over(options: Options, backend: Backend, shutdown: CancellationToken) -> Result<Dispatcher, Error> {
+    fn over(
+        options: Options,
+        backend: Backend,
+        shutdown: CancellationToken,
+        end: CancellationToken,
+    ) -> Result<Dispatcher, Error> {
         let table = Table::new(&backend.description())?;
-        let clients = Arc::new(Clients::new(options.clients_max, shutdown.clone()));
+        let clients = Arc::new(Clients::new(options.clients_max, end));
         Ok(Dispatcher { options, table, backend, clients, stats: Stats::default(), shutdown })
     }
 

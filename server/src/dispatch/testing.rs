@@ -25,7 +25,7 @@ pub(crate) struct Fixture {
 pub(crate) fn fixture(options: Options) -> Fixture {
     let cluster = Arc::new(Fake::default());
     let shutdown = CancellationToken::new();
-    let dispatcher = Dispatcher::over(options, Backend::Fake(Arc::clone(&cluster)), shutdown.clone());
+    let dispatcher = Dispatcher::over(options, Backend::Fake(Arc::clone(&cluster)), shutdown.clone(), shutdown.clone());
     Fixture { dispatcher: Arc::new(dispatcher.unwrap()), cluster, shutdown }
 }
 

@@ -183,8 +183,11 @@ async fn raft_shows_the_node_its_members_and_snapshots() {
             "*1\r\n*8\r\n$2\r\nid\r\n$1\r\n1\r\n$7\r\naddress\r\n$15\r\n127.0.0.1:11001\r\n\
              $6\r\nleader\r\n$4\r\ntrue\r\n$5\r\nvoter\r\n$4\r\ntrue",
         ),
-        ("RAFT SERVER REMOVE 1", "-ERR RAFT SERVER REMOVE is not available: this version runs a single node"),
-        ("RAFT SERVER ADD 2 a:1 nonvoter", "-ERR RAFT SERVER ADD is not available: this version runs a single node"),
+        ("RAFT SERVER REMOVE 1", ":1"),
+        ("RAFT SERVER ADD 2 a:1 nonvoter", ":1"),
+        ("RAFT SERVER ADD 2 a:1 king", "-ERR syntax error"),
+        ("RAFT TRANSFER 2", "+OK"),
+        ("RAFT TRANSFER 2 3", "-ERR syntax error"),
         ("RAFT SERVER ADD 2", "-ERR syntax error"),
         ("RAFT SERVER", "-ERR wrong number of arguments for 'raft|server' command"),
         ("RAFT NOPE", "-ERR unknown subcommand 'NOPE'. Try RAFT HELP."),

@@ -4,6 +4,7 @@
 //! (`checkpoint`) and restarts (`snapshot`). `Machine` is the handle to that thread, `StateMachine` (`bridge`) what
 //! openraft sees of it. Nothing here reads a clock or draws a random number that a guest could see.
 
+mod awaited;
 mod bridge;
 mod checkpoint;
 mod replica;
@@ -14,6 +15,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use awaited::{Awaiting, Given};
 pub use bridge::StateMachine;
 pub use start::{Options, StartError};
 
@@ -23,6 +25,7 @@ use crate::guest::{Guest, spec::Description};
 use crate::replies::Replies;
 use crate::storage::snapshots::Snapshots;
 use crate::type_config::LogId;
+use awaited::Awaited;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
@@ -69,6 +72,7 @@ struct Shared {
     status: Mutex<Status>,
     /// Commands applied since this start.
     commands: AtomicU64,
+    awaited: Awaited,
     alarm: Alarm,
 }
 
@@ -102,6 +106,11 @@ impl Machine {
         self.shared.status.lock().unwrap_or_else(PoisonError::into_inner).ticking
     }
 
+    /// Promises the replies of commands that this node has forwarded under the number `request`, once it applies them.
+    pub fn await_replies(&self, request: u64) -> Awaiting {
+        Awaiting::new(&self.shared, request)
+    }
+
     /// Where faults are told.
     pub fn alarm(&self) -> Alarm {
         self.shared.alarm.clone()
@@ -109,6 +118,11 @@ impl Machine {
 
     pub fn description(&self) -> Arc<Description> {
         Arc::clone(self.guest.description())
+    }
+
+    /// Where the machine's snapshots are.
+    pub fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
     }
 
     pub fn guest(&self) -> &Guest {

@@ -1,12 +1,13 @@
 //! Starting the machine: the newest snapshot that is whole, and the thread that goes on from there.
 
+use super::awaited::Awaited;
 use super::replica::Replica;
 use super::worker::{Replay, Worker};
 use super::{Machine, Shared, Status, snapshot};
 use crate::fault::{Alarm, Fault, chain};
 use crate::guest::{self, Guest};
 use crate::storage::snapshots::Snapshots;
-use crate::type_config::{LogId, Membership};
+use crate::type_config::{LogId, Membership, NodeId};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
@@ -16,6 +17,7 @@ const JOBS_MAX: usize = 1024;
 
 /// What the machine starts from.
 pub struct Options {
+    pub node_id: NodeId,
     pub guest: Arc<Guest>,
     pub snapshots: Snapshots,
     /// The last entry that the log no longer has: a snapshot must reach at least this far.
@@ -51,6 +53,7 @@ impl Machine {
         let shared = Arc::new(Shared {
             status: Mutex::new(Status::default()),
             commands: AtomicU64::new(0),
+            awaited: Awaited::default(),
             alarm: options.alarm.clone(),
         });
         let (guest, snapshots) = (Arc::clone(&options.guest), options.snapshots.clone());
@@ -83,11 +86,11 @@ impl Machine {
 }
 
 fn worker(options: Options, shared: Arc<Shared>) -> Result<Worker, StartError> {
-    let Options { guest, snapshots, purged, committed, alarm: _ } = options;
+    let Options { node_id, guest, snapshots, purged, committed, alarm: _ } = options;
     let (replica, applied, membership) = newest_state(&guest, &snapshots, purged)?;
     let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
     let replay = Replay::new(index(applied), index(committed));
-    Ok(Worker { guest, snapshots, replica, applied, membership, replay, shared })
+    Ok(Worker { node_id, guest, snapshots, replica, applied, membership, replay, shared })
 }
 
 /// A bug that panics must stop the node, not leave it answering nothing.

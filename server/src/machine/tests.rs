@@ -20,7 +20,7 @@ fn command(name: &str) -> Command {
 
 fn proposal(stamp: u64, seed: Option<u64>, names: &[&str]) -> Proposal {
     let commands: Vec<Command> = names.iter().map(|name| command(name)).collect();
-    Proposal::encode(stamp, seed, commands.iter())
+    Proposal::encode(stamp, seed, &[], commands.iter())
 }
 
 fn apply(replica: &mut Replica, index: u64, proposal: &Proposal) -> Vec<String> {
@@ -160,7 +160,7 @@ fn a_batch_over_the_limit_of_one_command_is_run_one_by_one_and_can_be_repeated()
     for index in 1..=6 {
         let commands: Vec<Command> = (0..60).map(|number| set(number + 60 * index)).collect();
         let size = if index % 2 == 0 { 60 } else { 1 };
-        last = apply(&mut replica, index as u64, &Proposal::encode(index as u64, None, commands[..size].iter()));
+        last = apply(&mut replica, index as u64, &Proposal::encode(index as u64, None, &[], commands[..size].iter()));
     }
     assert!(replica.ran_step_by_step(), "the batch was over the limit as a whole");
     assert_eq!(last, vec!["+OK"; 60], "more fuel than one command may use, but no command used so much");

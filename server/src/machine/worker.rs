@@ -8,7 +8,7 @@ use crate::fault::Fault;
 use crate::guest::Guest;
 use crate::replies::Replies;
 use crate::storage::snapshots::{SnapshotInfo, Snapshots};
-use crate::type_config::{Entry, LogId, Membership, SnapshotMeta, TypeConfig};
+use crate::type_config::{Entry, LogId, Membership, NodeId, SnapshotMeta, TypeConfig};
 use openraft::EntryPayload;
 use openraft::storage::ApplyResponder;
 use std::sync::Arc;
@@ -29,6 +29,7 @@ pub(super) enum Job {
 }
 
 pub(super) struct Worker {
+    pub(super) node_id: NodeId,
     pub(super) guest: Arc<Guest>,
     pub(super) snapshots: Snapshots,
     pub(super) replica: Replica,
@@ -119,6 +120,9 @@ impl Worker {
             EntryPayload::Normal(proposal) => {
                 let replies = self.replica.apply(index, &proposal)?;
                 self.shared.count(replies.len() as u64);
+                for origin in proposal.origins().iter().filter(|origin| origin.node_id == self.node_id) {
+                    self.shared.awaited.give(origin.request, &replies, origin.first, origin.count);
+                }
                 replies
             }
             EntryPayload::Membership(membership) => {
@@ -146,6 +150,7 @@ impl Worker {
         self.replica = Replica::restore(Arc::clone(&self.guest), checkpoint)?;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership;
+        self.shared.awaited.forget();
         self.publish();
         Ok(())
     }

@@ -5,7 +5,7 @@
 //! tries again, since the clients that leave will make room.
 
 use super::{Address, Error};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -45,9 +45,18 @@ impl Default for Options {
     }
 }
 
-/// A client that has begun to speak.
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Redis,
+    /// What nodes say to each other.
+    Peer,
+}
+
+/// Somebody who has begun to speak.
 #[derive(Debug)]
 pub struct Connection {
+    pub protocol: Protocol,
     pub stream: TcpStream,
     pub peer: SocketAddr,
     pub local: SocketAddr,
@@ -92,7 +101,7 @@ impl Listener {
     }
 
     /// Accepts until `stop` is cancelled; returns then, while connections go on in `tasks`. `serve` is called for each
-    /// client that has begun to speak, in a task of its own.
+    /// one that has begun to speak, in a task of its own.
     pub async fn run<F, Fut>(self, stop: CancellationToken, tasks: TaskTracker, serve: F)
     where
         F: Fn(Connection) -> Fut + Clone + Send + Sync + 'static,
@@ -129,7 +138,7 @@ fn bind_everywhere(port: u16) -> Result<TcpListener, Error> {
 }
 
 fn bind_one(address: SocketAddr, one_family: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(socket2::Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(one_family)?;
     }
@@ -231,11 +240,10 @@ async fn greet(
         () = deadline => return None,
     };
     match peeked {
-        Ok(1) if first[0] == PEER_MARKER => {
-            tracing::warn!(%peer, "a connection between nodes was refused: this version runs a single node");
-            None
+        Ok(1) => {
+            let protocol = if first[0] == PEER_MARKER { Protocol::Peer } else { Protocol::Redis };
+            Some(Connection { protocol, stream, peer: canonical(peer), local: canonical(local) })
         }
-        Ok(1) => Some(Connection { stream, peer: canonical(peer), local: canonical(local) }),
         _ => None,
     }
 }
@@ -275,6 +283,10 @@ mod tests {
         };
         tokio::spawn(listener.run(echo.stop.clone(), echo.tasks.clone(), async |connection: Connection| {
             let mut stream = connection.stream;
+            if connection.protocol == super::Protocol::Peer {
+                stream.write_all(b"a node").await.unwrap();
+                return;
+            }
             let mut bytes = [0; 16];
             let count = stream.read(&mut bytes).await.unwrap();
             stream.write_all(&bytes[..count]).await.unwrap();
@@ -319,9 +331,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_is_refused() {
+    async fn nodes_and_clients_are_told_apart() {
         let echo = echo(&["127.0.0.1:0"], |_| ()).await;
-        assert_eq!(ask(echo.addresses[0], b"\0abc").await, "");
+        assert_eq!(ask(echo.addresses[0], b"\0").await, "a node");
         assert_eq!(ask(echo.addresses[0], b"x").await, "x127.0.0.1");
     }
 

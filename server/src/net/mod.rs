@@ -5,7 +5,7 @@ mod listener;
 pub mod peer;
 
 pub use address::Address;
-pub use listener::{Connection, Listener, Options};
+pub use listener::{Connection, Listener, Options, Protocol};
 
 use std::io;
 use std::net::SocketAddr;

@@ -13,15 +13,14 @@ use crate::type_config::{Node, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// The first node of a cluster; those that join later get numbers from the log.
-const FIRST_NODE: NodeId = 1;
+/// The node that begins a cluster; those that join draw their numbers.
+pub(super) const FIRST_NODE: NodeId = 1;
 
 /// An open data directory.
 pub(super) struct Data {
     pub(super) dir: DataDir,
     pub(super) log: LogStorage,
     pub(super) snapshots: Snapshots,
-    pub(super) identity: Identity,
 }
 
 /// Why the data directory cannot be used.
@@ -50,69 +49,81 @@ pub enum Error {
     Entropy(#[source] getrandom::Error),
 }
 
-/// Opens `DIR/GUEST/ID`, or makes it: empty, or with the state of the snapshot that `--restore` names.
-pub(super) async fn open(config: &Config, guest: &Guest, address: &str, alarm: &Alarm) -> Result<Data, Error> {
-    let dir = DataDir::open(config.dir.join(&guest.description().name).join(&config.node_name))?;
-    let (log, fault) = LogStorage::open(&dir.log_path(), !config.sync)?;
-    let alarm = alarm.clone();
-    tokio::spawn(async move {
-        // The channel closes without a fault when the log is closed.
-        if let Ok(fault) = fault.await {
-            alarm.raise(&fault);
-        }
-    });
-    let snapshots = Snapshots::open(dir.snapshots_path(), config.snapshot_keep)?;
-    let identity = match log.identity() {
-        Some(identity) => {
-            if config.restore.is_some() {
-                tracing::warn!(dir = %dir.path().display(), "--restore is ignored: the data directory exists");
+impl Data {
+    /// Opens `DIR/GUEST/ID`, or makes it.
+    pub(super) fn open(config: &Config, guest: &Guest, alarm: &Alarm) -> Result<Data, Error> {
+        let dir = DataDir::open(config.dir.join(&guest.description().name).join(&config.node_name))?;
+        let (log, fault) = LogStorage::open(&dir.log_path(), !config.sync)?;
+        let alarm = alarm.clone();
+        tokio::spawn(async move {
+            // The channel closes without a fault when the log is closed.
+            if let Ok(fault) = fault.await {
+                alarm.raise(&fault);
             }
-            check_module(&identity, guest)?;
-            identity
+        });
+        let snapshots = Snapshots::open(dir.snapshots_path(), config.snapshot_keep)?;
+        if !config.sync {
+            tracing::warn!("--nosync: what was acknowledged in the last second is lost if this machine fails");
         }
-        None => create(config, guest, address, &dir, &log, &snapshots).await?,
-    };
-    if !config.sync {
-        tracing::warn!("--nosync: what was acknowledged in the last second is lost if this machine fails");
+        Ok(Data { dir, log, snapshots })
     }
-    Ok(Data { dir, log, snapshots, identity })
-}
 
-fn check_module(identity: &Identity, guest: &Guest) -> Result<(), Error> {
-    if identity.module == guest.hash() {
-        return Ok(());
-    }
-    Err(Error::Module { theirs: identity.module.clone(), ours: guest.hash().to_owned() })
-}
-
-/// A new cluster of this node alone. The identity is saved last: without it, nothing before counts.
-async fn create(
-    config: &Config,
-    guest: &Guest,
-    address: &str,
-    dir: &DataDir,
-    log: &LogStorage,
-    snapshots: &Snapshots,
-) -> Result<Identity, Error> {
-    match &config.restore {
-        Some(_) if log.status().last.is_some() || log.status().purged.is_some() => {
-            return Err(Error::HalfRestored(dir.path().display().to_string()));
+    /// Whose data it is; `None` if it is new.
+    pub(super) fn identity(&self, config: &Config, guest: &Guest) -> Result<Option<Identity>, Error> {
+        let Some(identity) = self.log.identity() else { return Ok(None) };
+        if identity.module != guest.hash() {
+            return Err(Error::Module { theirs: identity.module, ours: guest.hash().to_owned() });
         }
-        Some(path) => restore(config, guest, address, path, log, snapshots).await?,
-        None if !snapshots.list()?.is_empty() => return Err(Error::HalfRestored(dir.path().display().to_string())),
-        None => {}
+        let ignored = [("--restore", config.restore.is_some()), ("--join", !config.join.is_empty() && identity.joined)];
+        for (flag, _) in ignored.iter().filter(|(_, given)| *given) {
+            tracing::warn!(dir = %self.dir.path().display(), "{flag} is ignored: the data directory exists");
+        }
+        Ok(Some(identity))
     }
-    let mut cluster_id = [0; 16];
-    getrandom::fill(&mut cluster_id).map_err(Error::Entropy)?;
-    let identity = Identity {
-        cluster_id: ClusterId(cluster_id),
-        node_id: FIRST_NODE,
-        node_name: config.node_name.clone(),
-        module: guest.hash().to_owned(),
-    };
-    log.save_identity(identity.clone()).await.map_err(Error::SaveIdentity)?;
-    tracing::info!(dir = %dir.path().display(), cluster = %identity.cluster_id, "created a new cluster of one node");
-    Ok(identity)
+
+    /// A new cluster of this node alone: empty, or with the state of the snapshot that `--restore` names. The identity
+    /// is saved last: without it, nothing before counts.
+    pub(super) async fn create(&self, config: &Config, guest: &Guest, address: &str) -> Result<Identity, Error> {
+        let dir = self.dir.path().display();
+        let log = self.log.status();
+        match &config.restore {
+            Some(_) if log.last.is_some() || log.purged.is_some() => return Err(Error::HalfRestored(dir.to_string())),
+            Some(path) => restore(config, guest, address, path, &self.log, &self.snapshots).await?,
+            None if !self.snapshots.list()?.is_empty() => return Err(Error::HalfRestored(dir.to_string())),
+            None => {}
+        }
+        let cluster_id = ClusterId::random().map_err(Error::Entropy)?;
+        let identity = self.save(config, guest, cluster_id, FIRST_NODE, true).await?;
+        tracing::info!(%dir, cluster = %cluster_id, "created a new cluster of one node");
+        Ok(identity)
+    }
+
+    /// A node of an existing cluster, which has not taken it in yet.
+    pub(super) async fn belong(
+        &self,
+        config: &Config,
+        guest: &Guest,
+        cluster_id: ClusterId,
+        node_id: NodeId,
+    ) -> Result<Identity, Error> {
+        let identity = self.save(config, guest, cluster_id, node_id, false).await?;
+        tracing::info!(dir = %self.dir.path().display(), cluster = %cluster_id, node_id, "joining a cluster");
+        Ok(identity)
+    }
+
+    async fn save(
+        &self,
+        config: &Config,
+        guest: &Guest,
+        cluster_id: ClusterId,
+        node_id: NodeId,
+        joined: bool,
+    ) -> Result<Identity, Error> {
+        let (node_name, module) = (config.node_name.clone(), guest.hash().to_owned());
+        let identity = Identity { cluster_id, node_id, node_name, module, joined };
+        self.log.save_identity(identity.clone()).await.map_err(Error::SaveIdentity)?;
+        Ok(identity)
+    }
 }
 
 async fn restore(

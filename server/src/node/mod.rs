@@ -5,19 +5,24 @@
 
 mod data;
 mod options;
+mod reception;
 
+use self::data::Data;
+use self::reception::{Peers, Reception};
 use crate::config::Config;
 use crate::dispatch::{self, Dispatcher};
 use crate::fault::Alarm;
 use crate::guest::{self, Guest};
 use crate::machine::{self, Machine};
-use crate::net::{self, Connection, Listener};
+use crate::net::{self, Address, Listener};
 use crate::raft::{self, Cluster};
-use crate::redis::{self, Session};
 use crate::storage::DataDir;
+use crate::storage::schema::{ClusterId, Identity};
+use crate::type_config;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -27,11 +32,14 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// A node that is ready to serve.
 pub struct Node {
     config: Config,
-    listener: Listener,
     cluster: Cluster,
-    dispatcher: Arc<Dispatcher>,
     alarm: Alarm,
-    shutdown: CancellationToken,
+    /// Cancelled by `SHUTDOWN` and by signals: the node hands leadership over, then it stops.
+    asked: CancellationToken,
+    /// Cancelled when sessions and connections must end.
+    stop: CancellationToken,
+    connections: TaskTracker,
+    accepting: JoinHandle<()>,
     /// Held for its lock.
     _data: DataDir,
 }
@@ -58,63 +66,91 @@ pub enum StartError {
 }
 
 impl Node {
-    /// Returns once everything committed has been applied and commands can be answered.
+    /// Returns once commands can be answered: everything committed has been applied, and a node that joins a cluster is
+    /// a member of it.
     pub async fn start(config: Config) -> Result<Node, StartError> {
         let started = Instant::now();
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let listener = Listener::bind(options::listener(&config)).await?;
         let address = config.advertised(listener.addresses());
         let guest = load(&config)?;
-
         let alarm = Alarm::default();
-        let data = data::open(&config, &guest, &address, &alarm).await?;
+        let data = Data::open(&config, &guest, &alarm)?;
+
+        let (asked, stop, connections) = <(CancellationToken, CancellationToken, TaskTracker)>::default();
+        let reception = Reception::new(options::redis(&config), stop.clone());
+        for address in listener.addresses() {
+            tracing::info!(%address, "listening");
+        }
+        let accepting = {
+            let reception = reception.clone();
+            let serve = move |connection| reception.clone().serve(connection);
+            tokio::spawn(listener.run(stop.clone(), connections.clone(), serve))
+        };
+
+        let identity = match data.identity(&config, &guest)? {
+            Some(identity) => identity,
+            None if config.join.is_empty() => data.create(&config, &guest, &address).await?,
+            None => join(&config, &guest, &address, &data, &reception).await?,
+        };
         let machine = Machine::start(machine::Options {
+            node_id: identity.node_id,
             guest,
             snapshots: data.snapshots.clone(),
             purged: data.log.status().purged,
-            // A log of one node has nothing that is not committed, or will be at once.
-            committed: data.log.status().last,
+            committed: data.log.committed(),
             alarm: alarm.clone(),
         })?;
-        let cluster =
-            Cluster::start(options::raft(&config, &data.identity, &address), data.log, machine.clone()).await?;
-
-        let shutdown = CancellationToken::new();
+        let local = options::local(&config, Some(identity.cluster_id), identity.node_id);
+        let raft = options::raft(&config, &identity, &address);
+        let cluster = Cluster::start(raft, data.log.clone(), machine.clone(), local.clone()).await?;
+        reception.open_to_peers(local, Peers::Member(cluster.clone()));
         let dispatcher = Dispatcher::new(
             options::dispatch(&config),
             Arc::new(cluster.clone()),
             Arc::new(machine),
             Arc::new(data.snapshots),
-            shutdown.clone(),
+            asked.clone(),
+            stop.clone(),
         )?;
+        reception.open_to_clients(Arc::new(dispatcher));
+        if identity.joined {
+            tokio::spawn(check_in(cluster.clone()));
+        } else {
+            let addresses: Vec<String> = config.join.iter().map(Address::to_string).collect();
+            cluster.join(&addresses, !config.nonvoter).await?;
+            let joined = Identity { joined: true, ..identity };
+            data.log.save_identity(joined).await.map_err(data::Error::SaveIdentity)?;
+        }
         tracing::info!(node = config.node_name, address, elapsed = ?started.elapsed(), "ready");
-        let dispatcher = Arc::new(dispatcher);
-        Ok(Node { config, listener, cluster, dispatcher, alarm, shutdown, _data: data.dir })
+        Ok(Node { config, cluster, alarm, asked, stop, connections, accepting, _data: data.dir })
     }
 
     /// Serves until a signal, `SHUTDOWN` or a fault; an error is the fault.
     pub async fn run(self) -> Result<(), String> {
-        let signals = stop_on_signal(self.shutdown.clone()).map_err(|error| error.to_string())?;
+        let signals = stop_on_signal(self.asked.clone()).map_err(|error| error.to_string())?;
         if self.config.init_run_quit {
-            self.shutdown.cancel();
+            self.asked.cancel();
         }
-        let sessions = TaskTracker::new();
-        let stop = self.shutdown.clone();
-        for address in self.listener.addresses() {
-            tracing::info!(%address, "listening");
-        }
-        let accepting =
-            tokio::spawn(self.listener.run(stop.clone(), sessions.clone(), serve(&self.config, self.dispatcher)));
         let fault = tokio::select! {
-            () = stop.cancelled() => None,
+            () = self.asked.cancelled() => None,
             fault = self.alarm.raised() => Some(fault),
         };
-        stop.cancel();
+        if fault.is_none() {
+            // Clients are still served meanwhile: what they send goes to the next leader.
+            if let Err(error) = self.cluster.hand_over().await {
+                tracing::warn!(%error, "leadership is not handed over; the others elect a leader when they miss this one");
+            }
+        }
+        self.connections.close();
+        self.cluster.stop_waiting();
+        self.stop.cancel();
         // The accept loops end with the token; an error would be a panic, which the hook has logged.
-        let _ = accepting.await;
-        sessions.close();
-        if fault.is_none() && tokio::time::timeout(self.config.drain_timeout, sessions.wait()).await.is_err() {
-            tracing::warn!(sessions = sessions.len(), "commands still running after --drain-timeout are abandoned");
+        let _ = self.accepting.await;
+        let drained = tokio::time::timeout(self.config.drain_timeout, self.connections.wait());
+        if fault.is_none() && drained.await.is_err() {
+            let left = self.connections.len();
+            tracing::warn!(connections = left, "commands still running after --drain-timeout are abandoned");
         }
         signals.abort();
         match fault {
@@ -128,6 +164,32 @@ impl Node {
                 Ok(())
             }
         }
+    }
+}
+
+/// Finds the cluster that the node is to join, and writes down that it belongs to it.
+async fn join(
+    config: &Config,
+    guest: &Guest,
+    address: &str,
+    data: &Data,
+    reception: &Reception,
+) -> Result<Identity, StartError> {
+    let node_id = raft::new_node_id()?;
+    let local = options::local(config, None, node_id);
+    reception.open_to_peers(local.clone(), Peers::Outside);
+    let node = type_config::Node { name: config.node_name.clone(), address: address.to_owned() };
+    let addresses = config.join.iter().map(Address::to_string).collect();
+    let knock = raft::Knock { local: local(), node, module: guest.hash().to_owned(), addresses };
+    let cluster_id = ClusterId(raft::knock(knock).await?);
+    Ok(data.belong(config, guest, cluster_id, node_id).await?)
+}
+
+/// Tells the leader where this member is now, and the operator if it is none any more.
+async fn check_in(cluster: Cluster) {
+    match cluster.check_in().await {
+        Ok(()) | Err(raft::Error::Stopped) => {}
+        Err(error) => tracing::error!(%error, "the cluster does not know this node"),
     }
 }
 
@@ -146,21 +208,6 @@ fn load(config: &Config) -> Result<Arc<Guest>, StartError> {
         "loaded the module"
     );
     Ok(Arc::new(guest))
-}
-
-fn serve(
-    config: &Config,
-    dispatcher: Arc<Dispatcher>,
-) -> impl Fn(Connection) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Clone + Send + Sync + use<> {
-    let options: redis::Options = options::redis(config);
-    move |connection| {
-        let (dispatcher, options) = (Arc::clone(&dispatcher), options.clone());
-        Box::pin(async move {
-            let Connection { stream, peer, local } = connection;
-            let end = Session::serve(stream, peer, local, dispatcher, options).await;
-            tracing::debug!(client = %peer, ?end, "session ended");
-        })
-    }
 }
 
 /// SIGTERM and SIGINT stop the node as `SHUTDOWN` does.

@@ -1,8 +1,11 @@
 //! Each layer's options, from the configuration.
 
+use super::data::FIRST_NODE;
 use crate::config::Config;
-use crate::storage::schema::Identity;
-use crate::type_config;
+use crate::dispatch::Redirect;
+use crate::net::peer::Local;
+use crate::storage::schema::{ClusterId, Identity};
+use crate::type_config::{self, NodeId};
 use crate::{dispatch, guest, net, raft, redis};
 
 pub(super) fn listener(config: &Config) -> net::Options {
@@ -24,9 +27,33 @@ pub(super) fn guest(config: &Config) -> guest::Limits {
     }
 }
 
+/// Larger than anything that one node has to tell another: a command, a batch of them, or all replies to one.
+fn frame_bytes_max(config: &Config) -> usize {
+    config.request_bytes.max(config.batch_bytes).max(guest::REPLIES_BYTES_MAX) + (64 << 20)
+}
+
+/// How this node introduces itself to others.
+pub(super) fn local(
+    config: &Config,
+    cluster: Option<ClusterId>,
+    node_id: NodeId,
+) -> impl Fn() -> Local + Clone + use<> {
+    let secret = config.peer_secret.clone();
+    let frame_bytes_max = frame_bytes_max(config);
+    let cluster = cluster.map(|cluster| cluster.0);
+    move || Local { cluster, node_id, secret: secret.clone(), frame_bytes_max }
+}
+
 pub(super) fn raft(config: &Config, identity: &Identity, address: &str) -> raft::Options {
     let node = type_config::Node { name: identity.node_name.clone(), address: address.to_owned() };
     raft::Options {
+        module: identity.module.clone(),
+        bootstrap: identity.node_id == FIRST_NODE,
+        forward: config.redirect == Redirect::Forward,
+        leader_wait: config.leader_wait,
+        heartbeat: config.heartbeat,
+        election_timeout_min: config.election_timeout,
+        election_timeout_max: config.election_timeout * 2,
         tick: config.tick,
         batch_commands_max: config.batch_commands,
         batch_bytes_max: config.batch_bytes,

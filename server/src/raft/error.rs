@@ -29,12 +29,34 @@ pub enum Error {
     /// Nothing was done.
     #[error("the operating system gives no entropy")]
     Entropy(#[source] getrandom::Error),
+    /// Nothing was done.
+    #[error("{0}")]
+    Refused(String),
+    /// Nothing was done.
+    #[error("another change of the membership is under way")]
+    ChangeInProgress,
+    /// Nothing was done.
+    #[error("this node cannot join: {0}")]
+    Join(String),
     #[error("the options are refused")]
     Options { source: Box<openraft::ConfigError> },
     #[error("cannot start a cluster of one")]
     Bootstrap { source: Box<InitializeError<TypeConfig>> },
     #[error("this node does not become the leader")]
     Lead,
+}
+
+impl Error {
+    /// The same for another caller. Only of errors that say that nothing was done.
+    pub(super) fn again(&self) -> Error {
+        match self {
+            Error::NotLeader { leader } => Error::NotLeader { leader: leader.clone() },
+            Error::NoLeader => Error::NoLeader,
+            Error::Busy => Error::Busy,
+            Error::Stopped => Error::Stopped,
+            _ => Error::Unknown,
+        }
+    }
 }
 
 impl From<ForwardToLeader<TypeConfig>> for Error {

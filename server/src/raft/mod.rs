@@ -3,14 +3,19 @@
 //! `Cluster` is the only door. `dispatch` calls it for writes and reads, `node` starts and stops it.
 //!
 //! ```text
-//! propose → proposer → openraft → storage (append) … machine (apply) → replies
-//! read    → reads    → openraft (ReadIndex) → machine → replies
+//! propose → forward → queue → proposer → openraft → storage (append) … machine (apply) → replies
+//! read    → forward → queue → reads    → openraft (ReadIndex) → machine → replies
+//!              ↓                             ↓ network
+//!           link → another node:          service → openraft or queue there
 //! ```
 //!
 //! openraft's types end in this folder: what comes out is `Error`, `Status` and `Member`.
 
 mod compaction;
 mod error;
+mod forward;
+mod join;
+mod link;
 mod membership;
 mod network;
 mod options;
@@ -18,30 +23,40 @@ mod proposer;
 mod queue;
 mod reads;
 mod restore;
+mod rpc;
+mod service;
+mod snapshots;
 mod status;
 mod supervise;
 #[cfg(test)]
 mod tests;
 mod ticker;
+mod vigil;
 
 pub use self::error::Error;
+pub use self::join::{Knock, knock, new_node_id};
 pub use self::options::Options;
 pub use self::restore::begin_after;
+pub use self::rpc::Change;
 pub use self::status::{Member, Role, Status};
 
 use self::compaction::Compaction;
+use self::forward::{Forward, Way};
+use self::link::Peers;
 use self::proposer::Proposer;
 use self::queue::Queue;
 use self::reads::Reads;
 use crate::command::Command;
 use crate::machine::{Machine, StateMachine};
+use crate::net::peer::Local;
 use crate::replies::Replies;
 use crate::storage::log::LogStorage;
 use crate::storage::snapshots::SnapshotInfo;
-use crate::type_config::{Node, TypeConfig};
+use crate::type_config::{Node, NodeId, TypeConfig};
 use openraft::async_runtime::watch::WatchReceiver;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// How long `shutdown` waits for what is in flight.
@@ -62,22 +77,44 @@ impl std::fmt::Debug for Cluster {
 }
 
 struct Shared {
+    node_id: NodeId,
     node: Node,
+    module: String,
     raft: Raft,
     log: LogStorage,
     machine: Machine,
+    peers: Peers,
+    forward: Forward,
     writes: Queue,
     reads: Queue,
     compaction: Compaction,
+    /// How old a node's last answer may be for it to count as one that answers.
+    answer_timeout: Duration,
+    transfer_timeout: Duration,
+    /// Cancelled first when the node stops.
+    stopping: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Cluster {
-    /// Joins a member's log and machine to openraft. A log without a cluster becomes a cluster of one. Returns once
-    /// this node can answer: the only voter leads then, and has applied everything that was committed.
-    pub async fn start(options: Options, log: LogStorage, machine: Machine) -> Result<Cluster, Error> {
+    /// Joins a member's log and machine to openraft. An empty log may become that of a cluster of one; a node that is
+    /// the only voter returns once it leads and has applied everything that was committed, others at once.
+    ///
+    /// `local` is how this node introduces itself to others, asked for each connection.
+    pub async fn start(
+        options: Options,
+        log: LogStorage,
+        machine: Machine,
+        local: impl Fn() -> Local + Send + Sync + 'static,
+    ) -> Result<Cluster, Error> {
         let config = Arc::new(options.openraft()?);
-        let network = network::Factory;
+        let peers = Peers::new(local);
+        let forward = Forward::new(peers.clone(), options.forward, options.leader_wait)?;
+        let network = network::Factory {
+            peers: peers.clone(),
+            snapshots: machine.snapshots().clone(),
+            append_timeout: options.election_timeout_max,
+        };
         let raft = Raft::new(options.node_id, config, network, log.clone(), machine.state_machine()).await?;
         let is_new = membership::bootstrap(&raft, &options).await?;
 
@@ -91,20 +128,30 @@ impl Cluster {
         supervise::task(&tasks, "reads", machine.alarm(), reading.run());
         supervise::task(&tasks, "compaction", machine.alarm(), compaction.clone().run());
         supervise::core(&raft, machine.alarm());
-        tasks.close();
 
+        let alarm = machine.alarm();
         let cluster = Cluster {
             shared: Arc::new(Shared {
+                node_id: options.node_id,
                 node: options.node.clone(),
+                module: options.module.clone(),
                 raft,
                 log,
                 machine,
+                peers,
+                forward,
                 writes,
                 reads,
                 compaction,
-                tasks,
+                answer_timeout: options.election_timeout_max,
+                transfer_timeout: options.election_timeout_max,
+                stopping: CancellationToken::new(),
+                tasks: tasks.clone(),
             }),
         };
+        supervise::task(&tasks, "membership", alarm.clone(), cluster.clone().follow_membership());
+        supervise::task(&tasks, "vigil", alarm, cluster.clone().keep_vigil());
+        tasks.close();
         if let Err(error) = membership::lead_if_alone(&cluster, &options, is_new).await {
             cluster.shutdown().await;
             return Err(error);
@@ -112,13 +159,14 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Runs commands in this order, with nothing in between but what other callers propose between two proposals.
+    /// Runs commands in this order, with nothing in between but what other callers propose between two proposals. It is
+    /// this node's or, unless forwarding is off, the leader's work.
     /// One reply a command. Whatever the error says was not done was not done at all; `Error::Unknown` says neither.
     pub async fn propose(&self, commands: Vec<Command>) -> Result<Replies, Error> {
         if commands.is_empty() {
             return Ok(Replies::default());
         }
-        self.shared.writes.ask(commands).await
+        self.run(Way::Write, commands).await
     }
 
     /// Runs commands that change nothing on a state that has everything acknowledged before this call.
@@ -126,12 +174,17 @@ impl Cluster {
         if commands.is_empty() {
             return Ok(Replies::default());
         }
-        self.shared.reads.ask(commands).await
+        self.run(Way::Read, commands).await
     }
 
     /// Returns when everything proposed before is committed and applied.
     pub async fn barrier(&self) -> Result<(), Error> {
-        self.shared.writes.ask(Vec::new()).await.map(drop)
+        self.run(Way::Write, Vec::new()).await.map(drop)
+    }
+
+    /// Has the leader change the cluster, wherever it is.
+    pub async fn change(&self, change: Change) -> Result<(), Error> {
+        self.run_change(change).await
     }
 
     /// Who leads, as far as this node knows.
@@ -163,9 +216,15 @@ impl Cluster {
         self.shared.compaction.snapshot().await
     }
 
+    /// Holds commands no longer for a leader to come, so that sessions can end.
+    pub fn stop_waiting(&self) {
+        self.shared.stopping.cancel();
+    }
+
     /// Answers what is queued, then stops Raft and closes the log. What comes later gets `Error::Stopped`.
     pub async fn shutdown(&self) {
         let shared = &self.shared;
+        shared.stopping.cancel();
         shared.writes.close();
         shared.reads.close();
         shared.compaction.close();

@@ -9,6 +9,14 @@ use std::time::Duration;
 pub struct Options {
     pub node_id: NodeId,
     pub node: Node,
+    /// SHA-256 of the module that this node runs; others may join with the same one only.
+    pub module: String,
+    /// Whether an empty log becomes that of a new cluster.
+    pub bootstrap: bool,
+    /// Whether commands that reach a follower are sent on to the leader; without it, clients are told who leads.
+    pub forward: bool,
+    /// How long commands are held while no leader can be reached.
+    pub leader_wait: Duration,
     /// How old the last tick may get before a proposal carries a new seed.
     pub tick: Duration,
     /// What one proposal carries at most, but for a single larger group.
@@ -37,6 +45,10 @@ impl Options {
         Options {
             node_id,
             node,
+            module: String::new(),
+            bootstrap: true,
+            forward: true,
+            leader_wait: Duration::from_secs(5),
             tick: Duration::from_millis(200),
             batch_commands_max: 4096,
             batch_bytes_max: 1 << 20,

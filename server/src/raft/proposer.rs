@@ -4,12 +4,12 @@
 //! while they are is the next batch, so batches grow with the load and a lone command waits for nobody. Each proposal
 //! names the term for which it was stamped, and openraft refuses it in any other.
 
-use super::queue::{Answers, Queue};
+use super::queue::{Answers, Batch, Queue};
 use super::ticker::{Moment, Ticker, seed};
 use super::{Error, Options, Raft};
 use crate::command::Command;
 use crate::machine::Machine;
-use crate::proposal::Proposal;
+use crate::proposal::{Origin, Proposal};
 use crate::type_config::{Node, NodeId, TypeConfig};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -25,6 +25,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 struct Outcome {
     /// An error if openraft stopped with the entry in its hands.
     result: Result<ClientWriteResult<TypeConfig>, RecvError>,
+    proposal: Proposal,
     answers: Answers,
     /// The term, if it was a tick.
     tick: Option<u64>,
@@ -67,9 +68,10 @@ impl Proposer {
         let mut in_flight = FuturesUnordered::new();
         loop {
             while in_flight.len() < self.proposals_in_flight_max {
-                let Some(batch) = self.queue.take(self.batch_commands_max, self.batch_bytes_max) else { break };
-                let (commands, answers) = batch.split();
-                in_flight.extend(self.propose(commands, answers).await);
+                let term = self.leading_term();
+                let (commands_max, bytes_max) = (self.batch_commands_max, self.batch_bytes_max);
+                let Some(batch) = self.queue.take(commands_max, bytes_max, term.as_ref().ok().copied()) else { break };
+                in_flight.extend(self.propose(batch, term).await);
             }
             if self.queue.is_done() && in_flight.is_empty() {
                 return;
@@ -79,7 +81,8 @@ impl Proposer {
                 () = self.queue.changed(), if in_flight.len() < self.proposals_in_flight_max => {}
                 _ = self.idle.tick() => {
                     if in_flight.is_empty() && self.is_tick_wanted() {
-                        in_flight.extend(self.propose(Vec::new(), Answers::default()).await);
+                        let term = self.leading_term();
+                        in_flight.extend(self.propose(Batch::default(), term).await);
                     }
                 }
             }
@@ -89,20 +92,22 @@ impl Proposer {
     /// Hands one proposal to openraft; what it returns waits for the outcome. Nothing if it was refused at once.
     async fn propose(
         &mut self,
-        commands: Vec<Command>,
-        answers: Answers,
+        batch: Batch,
+        term: Result<u64, Option<Node>>,
     ) -> Option<impl Future<Output = Outcome> + use<>> {
-        let term = match self.leading_term() {
+        let Batch { commands, origins, answers } = batch;
+        let term = match term {
             Ok(term) => term,
             Err(leader) => {
-                answers.error(|| leader.clone().map_or(Error::NoLeader, |leader| Error::NotLeader { leader }));
+                let error = || leader.clone().map_or(Error::NoLeader, |leader| Error::NotLeader { leader });
+                answers.give_back(commands, error);
                 return None;
             }
         };
-        let (proposal, tick) = match self.proposal(term, &commands) {
+        let (proposal, tick) = match self.proposal(term, &origins, &commands) {
             Ok(proposal) => proposal,
             Err(error) => {
-                answers.error(|| Error::Entropy(error));
+                answers.give_back(commands, || Error::Entropy(error));
                 return None;
             }
         };
@@ -110,11 +115,11 @@ impl Proposer {
         drop(commands);
         let (responder, outcome) = OneshotResponder::new_pair();
         let leader = <TypeConfig as openraft::RaftTypeConfig>::LeaderId::new(term, self.node_id).to_committed();
-        match self.raft.write(proposal).responder(responder).with_leader(leader).await {
-            Ok(()) => Some(async move { Outcome { result: outcome.await, answers, tick } }),
+        match self.raft.write(proposal.clone()).responder(responder).with_leader(leader).await {
+            Ok(()) => Some(async move { Outcome { result: outcome.await, proposal, answers, tick } }),
             Err(fatal) => {
                 tracing::debug!(%fatal, "proposal not accepted");
-                answers.error(|| Error::from(fatal.clone()));
+                give_back(&proposal, answers, &Error::from(fatal));
                 None
             }
         }
@@ -131,7 +136,12 @@ impl Proposer {
     }
 
     /// The proposal, and the term if it is a tick.
-    fn proposal(&mut self, term: u64, commands: &[Command]) -> Result<(Proposal, Option<u64>), getrandom::Error> {
+    fn proposal(
+        &mut self,
+        term: u64,
+        origins: &[Origin],
+        commands: &[Command],
+    ) -> Result<(Proposal, Option<u64>), getrandom::Error> {
         if self.term != Some(term) {
             self.ticker.lead(Moment::now(), self.machine.status().now);
             self.term = Some(term);
@@ -141,7 +151,7 @@ impl Proposer {
         if seed.is_some() {
             self.ticker.ticked(now);
         }
-        Ok((Proposal::encode(self.ticker.stamp(now), seed, commands.iter()), seed.map(|_| term)))
+        Ok((Proposal::encode(self.ticker.stamp(now), seed, origins, commands.iter()), seed.map(|_| term)))
     }
 
     /// An idle cluster writes nothing but the ticks that its machine asks for.
@@ -160,10 +170,22 @@ impl Proposer {
             }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "proposal failed");
-                answers.error(|| error.clone().into());
+                match Error::from(error) {
+                    Error::Unknown => answers.error(|| Error::Unknown),
+                    error => give_back(&outcome.proposal, answers, &error),
+                }
             }
             // The entry may be in the log.
             Err(_) => answers.error(|| Error::Unknown),
         }
+    }
+}
+
+/// Nothing was done: the commands go back to whoever sent them.
+fn give_back(proposal: &Proposal, answers: Answers, error: &Error) {
+    match proposal.decode() {
+        Ok((_, commands)) => answers.give_back(commands, || error.again()),
+        // It was encoded here; to say that nothing is known is safe.
+        Err(_) => answers.error(|| Error::Unknown),
     }
 }

@@ -4,7 +4,7 @@
 //! (ReadIndex: a quorum confirms that this node still leads, then everything committed is applied), and has the machine
 //! answer them together. Reads that come in meanwhile wait for the next point: the one under way may be behind them.
 
-use super::queue::Queue;
+use super::queue::{Batch, Queue};
 use super::{Error, Options, Raft};
 use crate::fault::chain;
 use crate::machine::Machine;
@@ -28,11 +28,11 @@ impl Reads {
     /// Until the queue is closed and everything in it is answered.
     pub(super) async fn run(mut self) {
         loop {
-            while let Some(batch) = self.queue.take(self.pace.commands(), self.batch_bytes_max) {
-                let (commands, answers) = batch.split();
+            while let Some(batch) = self.queue.take(self.pace.commands(), self.batch_bytes_max, None) {
+                let Batch { commands, answers, .. } = batch;
                 if let Err(error) = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
                     tracing::debug!(%error, "no linearizable point");
-                    answers.error(|| error.clone().into());
+                    answers.give_back(commands, || error.clone().into());
                     continue;
                 }
                 match self.machine.read(commands).await {

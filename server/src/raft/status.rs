@@ -55,6 +55,12 @@ pub struct Member {
     pub voter: bool,
 }
 
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.node, if self.voter { "voter" } else { "nonvoter" })
+    }
+}
+
 impl Status {
     pub(super) fn new(
         node: &Node,

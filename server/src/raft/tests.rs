@@ -31,9 +31,17 @@ async fn start(path: &Path, options: Options) -> Running {
     let guest = Arc::new(Guest::load(COUNTER, Limits::default(), cache.path()).unwrap());
     let snapshots = Snapshots::open(dir.snapshots_path(), 3).unwrap();
     let alarm = Alarm::default();
-    let start = machine::Options { guest, snapshots, purged: log.status().purged, committed: None, alarm };
+    let purged = log.status().purged;
+    let start = machine::Options { node_id: options.node_id, guest, snapshots, purged, committed: None, alarm };
     let machine = Machine::start(start).unwrap();
-    let cluster = Cluster::start(options, log, machine.clone()).await.unwrap();
+    let node_id = options.node_id;
+    let local = move || Local {
+        cluster: Some([1; 16]),
+        node_id,
+        secret: crate::net::peer::Secret::default(),
+        frame_bytes_max: 1 << 30,
+    };
+    let cluster = Cluster::start(options, log, machine.clone(), local).await.unwrap();
     Running { cluster, machine, _dir: dir }
 }
 

@@ -41,7 +41,7 @@ const META_VERSION: u8 = 1;
 const CRC_BYTES: usize = size_of::<u32>();
 const RECORD_HEADER_BYTES: usize = 4 + 8 + 8 + 1;
 
-/// Who this data directory belongs to. Written once, before the first entry.
+/// Who this data directory belongs to. Written before the first entry, and once more when a node has joined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     pub cluster_id: ClusterId,
@@ -49,6 +49,8 @@ pub struct Identity {
     pub node_name: String,
     /// The name that the guest gives itself: another guest's log is not replayed.
     pub module: String,
+    /// Whether the cluster has taken the node in; until then it goes on asking.
+    pub joined: bool,
 }
 
 /// 128 random bits, made when a cluster is.
@@ -134,7 +136,7 @@ impl Row {
 }
 
 /// What an entry takes in the log.
-pub(super) fn record_bytes(entry: &Entry) -> usize {
+pub fn record_bytes(entry: &Entry) -> usize {
     RECORD_HEADER_BYTES
         + match &entry.payload {
             EntryPayload::Blank => 0,
@@ -144,7 +146,8 @@ pub(super) fn record_bytes(entry: &Entry) -> usize {
         }
 }
 
-fn put_record(out: &mut Vec<u8>, entry: &Entry) -> Result<(), postcard::Error> {
+/// Appends a record. Nodes send each other entries in this form too.
+pub fn put_record(out: &mut Vec<u8>, entry: &Entry) -> Result<(), postcard::Error> {
     let membership;
     let (kind, payload) = match &entry.payload {
         EntryPayload::Blank => (0, &[][..]),
@@ -181,7 +184,8 @@ pub(super) fn read_row(key: u64, mut row: Bytes) -> Result<Vec<Entry>, Damage> {
     }
 }
 
-fn read_record(row: &mut Bytes) -> Result<Entry, Damage> {
+/// Takes the first record off `row`, whose proposal is a slice of it.
+pub fn read_record(row: &mut Bytes) -> Result<Entry, Damage> {
     if row.len() < RECORD_HEADER_BYTES {
         return Err(Damage::CutShort);
     }

@@ -3,10 +3,11 @@
 //! `RAFT SERVER` and `RAFT SNAPSHOT` have subcommands of their own, which the table does not know: their handlers look
 //! at the third word.
 
-use super::{ADMIN, Answer, Arg, Builtin, Call, PLAIN, Run, help, is, lossy, snapshot};
-use crate::dispatch::error::{err, syntax, unknown_subcommand};
+use super::{ADMIN, Answer, Arg, Builtin, Call, Later, PLAIN, Run, help, is, lossy, snapshot};
+use crate::dispatch::error::{from_raft, syntax, unknown_subcommand};
 use crate::dispatch::{Dispatcher, glob};
-use crate::reply::Reply;
+use crate::raft::Change;
+use crate::reply::{ErrorReply, Reply};
 
 pub(super) const ROWS: &[Builtin] = &[Builtin {
     name: "RAFT",
@@ -61,7 +62,16 @@ const MEMBERS: &[Builtin] = &[
         group: "",
         summary: "Lists or changes the members of the cluster",
         arguments: &[Arg::one_of("subcommand", SERVER)],
-        run: Run::Now(server),
+        run: Run::Later(server),
+    },
+    Builtin {
+        name: "TRANSFER",
+        arity: -2,
+        flags: ADMIN,
+        group: "",
+        summary: "Has another node lead: this one, or the one that is best prepared",
+        arguments: &[Arg::text("id").optional()],
+        run: Run::Later(transfer),
     },
     Builtin {
         name: "SNAPSHOT",
@@ -124,24 +134,46 @@ pub(super) fn fields(dispatcher: &Dispatcher) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn server(call: Call<'_>) -> Answer {
-    let [subcommand, args @ ..] = call.args else {
-        return Err(syntax());
-    };
-    match (lossy(subcommand).to_ascii_uppercase().as_str(), args) {
-        ("LIST", []) => Ok(list(call.dispatcher)),
-        ("ADD", [_, _]) => Err(alone("ADD")),
-        ("ADD", [_, _, role]) if ["VOTER", "NONVOTER", "NON-VOTER"].iter().any(|word| is(role, word)) => {
-            Err(alone("ADD"))
-        }
-        (name @ ("REMOVE" | "PROMOTE" | "DEMOTE"), [_]) => Err(alone(name)),
-        ("LIST" | "ADD" | "REMOVE" | "PROMOTE" | "DEMOTE", _) => Err(syntax()),
-        _ => Err(unknown_subcommand(subcommand, "RAFT")),
-    }
+fn server(call: Call<'_>) -> Later<'_> {
+    Box::pin(async move {
+        let Call { dispatcher, args, .. } = call;
+        let [subcommand, args @ ..] = args else {
+            return Err(syntax());
+        };
+        let change = match (lossy(subcommand).to_ascii_uppercase().as_str(), args) {
+            ("LIST", []) => return Ok(list(dispatcher)),
+            ("ADD", [id, address]) => set(id, address, true),
+            ("ADD", [id, address, part]) if is(part, "VOTER") => set(id, address, true),
+            ("ADD", [id, address, part]) if is(part, "NONVOTER") => set(id, address, false),
+            ("REMOVE", [id]) => Change::Remove { name: lossy(id) },
+            ("PROMOTE", [id]) => Change::Promote { name: lossy(id) },
+            ("DEMOTE", [id]) => Change::Demote { name: lossy(id) },
+            ("LIST" | "ADD" | "REMOVE" | "PROMOTE" | "DEMOTE", _) => return Err(syntax()),
+            _ => return Err(unknown_subcommand(subcommand, "RAFT")),
+        };
+        make(dispatcher, change).await?;
+        Ok(Reply::Integer(1))
+    })
 }
 
-fn alone(name: &str) -> crate::reply::ErrorReply {
-    err(format!("RAFT SERVER {name} is not available: this version runs a single node"))
+fn set(name: &[u8], address: &[u8], voter: bool) -> Change {
+    Change::Set { name: lossy(name), address: lossy(address), voter }
+}
+
+fn transfer(call: Call<'_>) -> Later<'_> {
+    Box::pin(async move {
+        let name = match call.args {
+            [] => None,
+            [name] => Some(lossy(name)),
+            _ => return Err(syntax()),
+        };
+        make(call.dispatcher, Change::Transfer { name }).await?;
+        Ok(Reply::OK)
+    })
+}
+
+async fn make(dispatcher: &Dispatcher, change: Change) -> Result<(), ErrorReply> {
+    dispatcher.backend.change(change).await.map_err(|error| from_raft(&error, dispatcher.options.redirect))
 }
 
 fn list(dispatcher: &Dispatcher) -> Reply {

@@ -64,12 +64,23 @@ impl Connection {
         self.shared.remote
     }
 
+    /// Returns when the connection is lost.
+    pub async fn closed(&self) {
+        self.shared.closed.cancelled().await;
+    }
+
     pub fn is_lost(&self) -> bool {
         self.shared.closed.is_cancelled()
     }
 
     /// Sends a request and waits for its answer.
     pub async fn ask(&self, kind: u8, payload: Bytes, timeout: Duration) -> Result<Bytes, Error> {
+        let exchange = async { self.send(kind, payload).await?.answer().await };
+        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Error::Timeout))
+    }
+
+    /// Sends a request; it arrives before any that is sent after this returns.
+    pub async fn send(&self, kind: u8, payload: Bytes) -> Result<Asked, Error> {
         let shared = &self.shared;
         if payload.len() > shared.frame_bytes_max {
             return Err(Error::TooLarge(payload.len()));
@@ -80,22 +91,34 @@ impl Connection {
             Some(waiting) => drop(waiting.insert(id, answer)),
             None => return Err(Error::Lost),
         }
-        let _forget = Forget { waiting: &shared.waiting, id };
-        let exchange = async {
-            shared.requests.send(Frame { kind, id, payload }).await.map_err(|_| Error::Lost)?;
-            answered.await.map_err(|_| Error::Lost)?.map_err(Error::Answer)
-        };
-        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Error::Timeout))
+        let asked = Asked { answered, _forget: Forget { waiting: Arc::clone(&shared.waiting), id } };
+        shared.requests.send(Frame { kind, id, payload }).await.map_err(|_| Error::Lost)?;
+        Ok(asked)
+    }
+}
+
+/// A request that is under way.
+#[derive(Debug)]
+pub struct Asked {
+    answered: oneshot::Receiver<Result<Bytes, String>>,
+    _forget: Forget,
+}
+
+impl Asked {
+    /// Waits for the answer for as long as the connection lives.
+    pub async fn answer(self) -> Result<Bytes, Error> {
+        self.answered.await.map_err(|_| Error::Lost)?.map_err(Error::Answer)
     }
 }
 
 /// Takes an answer that nobody waits for any more out of the map.
-struct Forget<'a> {
-    waiting: &'a Waiting,
+#[derive(Debug)]
+struct Forget {
+    waiting: Arc<Waiting>,
     id: u64,
 }
 
-impl Drop for Forget<'_> {
+impl Drop for Forget {
     fn drop(&mut self) {
         if let Some(waiting) = &mut *self.waiting.lock() {
             waiting.remove(&self.id);

@@ -33,6 +33,12 @@ impl Secret {
         Secret(secret.into())
     }
 
+    /// A secret that follows from another one, which it does not give away. `purpose` keeps the secrets of several
+    /// purposes apart.
+    pub fn derived(purpose: &str, from: &str) -> Secret {
+        Secret(Secret::new(from).prove(purpose, &[]))
+    }
+
     fn mac(&self, role: &str, parts: &[&[u8]]) -> Hmac<Sha256> {
         // HMAC takes keys of every length (RFC 2104, section 2), so this cannot fail.
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).unwrap_or_else(|_| unreachable!("any key length fits"));

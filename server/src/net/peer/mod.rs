@@ -11,7 +11,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-pub use dial::{Connection, dial};
+pub use dial::{Asked, Connection, dial};
 pub use hello::{Local, Remote, Secret};
 pub use serve::{Service, serve};
 

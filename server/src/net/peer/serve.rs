@@ -3,8 +3,10 @@
 use super::frame::Frame;
 use super::{Local, REQUESTS_MAX, Remote, hello};
 use bytes::Bytes;
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use tokio::io::{AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -14,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 /// What answers the requests of other nodes.
 pub trait Service: Clone + Send + Sync + 'static {
-    /// `Err` says that nothing was done, and why.
+    /// `Err` says that nothing was done, and why. The requests of a connection are begun in the order in which they
+    /// came, each up to where it first waits, and are then on their own.
     fn answer(&self, from: Remote, kind: u8, payload: Bytes) -> impl Future<Output = Result<Bytes, String>> + Send;
 }
 
@@ -43,7 +46,7 @@ pub async fn serve(
         while tasks.try_join_next().is_some() {}
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
         let (service, answers) = (service.clone(), answers.clone());
-        tasks.spawn(async move {
+        let mut answering = Box::pin(async move {
             let (kind, payload) = match service.answer(remote, frame.kind, frame.payload).await {
                 Ok(payload) => (0, payload),
                 Err(reason) => (1, Bytes::from(reason)),
@@ -52,6 +55,10 @@ pub async fn serve(
             let _ = answers.send(Frame { kind, id: frame.id, payload }).await;
             drop(place);
         });
+        let begun = poll_fn(|context| Poll::Ready(answering.as_mut().poll(context))).await;
+        if begun.is_pending() {
+            tasks.spawn(answering);
+        }
     }
 }
 

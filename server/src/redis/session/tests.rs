@@ -236,7 +236,7 @@ async fn clients_over_sockets_are_served_side_by_side_until_shutdown() {
     let serve = move |accepted: Accepted| {
         let dispatcher = Arc::clone(&dispatcher);
         async move {
-            let Accepted { stream, peer, local } = accepted;
+            let Accepted { stream, peer, local, .. } = accepted;
             Session::serve(stream, peer, local, dispatcher, Options::default()).await;
         }
     };

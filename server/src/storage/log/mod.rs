@@ -92,6 +92,11 @@ impl LogStorage {
         Ok(())
     }
 
+    /// The last entry known to be committed.
+    pub fn committed(&self) -> Option<LogId> {
+        self.cache().committed
+    }
+
     pub fn status(&self) -> Status {
         self.cache().status()
     }

@@ -52,7 +52,7 @@ async fn is_the_same_after_every_operation_and_a_restart() {
     let path = temp.path().join("log.redb");
     let mut log = open(&path);
     let cluster_id = ClusterId([0xab; 16]);
-    let identity = Identity { cluster_id, node_id: 7, node_name: "a".into(), module: "ticket".into() };
+    let identity = Identity { cluster_id, node_id: 7, node_name: "a".into(), module: "ticket".into(), joined: true };
     log.save_identity(identity.clone()).await.unwrap();
     log = reopen(&path, log).await;
     assert_eq!(log.identity(), Some(identity));
@@ -158,7 +158,9 @@ async fn filled(temp: &tempfile::TempDir) -> PathBuf {
     let mut log = open(&path);
     log.save_vote(&Vote::new(3, 1)).await.unwrap();
     let cluster_id = ClusterId([1; 16]);
-    log.save_identity(Identity { cluster_id, node_id: 7, node_name: "a".into(), module: "m".into() }).await.unwrap();
+    log.save_identity(Identity { cluster_id, node_id: 7, node_name: "a".into(), module: "m".into(), joined: true })
+        .await
+        .unwrap();
     for first in [0, 10, 20] {
         append(&mut log, (first..first + 10).map(|index| entry(1, index))).await;
     }

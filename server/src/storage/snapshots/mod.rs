@@ -6,6 +6,7 @@
 
 mod container;
 mod error;
+mod receive;
 #[cfg(test)]
 mod tests;
 

@@ -112,3 +112,37 @@ fn import_takes_a_whole_snapshot_only() {
     assert!(matches!(to.import(&path), Err(Error::Damaged { .. })));
     assert_eq!(fs::read_dir(temp.path().join("to")).unwrap().count(), 1);
 }
+
+#[test]
+fn a_snapshot_in_pieces_goes_on_where_it_stopped() {
+    let temp = tempfile::tempdir().unwrap();
+    let from = Snapshots::open(temp.path().join("from"), 3).unwrap();
+    let to = Snapshots::open(temp.path().join("to"), 3).unwrap();
+    let info = write(&from, 2, 9, &[b"one", b"two"]);
+    let bytes = from.read_range(&info.id, 0, info.bytes).unwrap();
+    let half = bytes.len() / 2;
+    assert_eq!(to.receive(&info.id, 0, &bytes[..half]).unwrap(), half as u64);
+    // Again, too far ahead, or only asked: nothing is added.
+    for (offset, piece) in [(0, &bytes[..half]), (half as u64 + 1, &bytes[half..]), (0, &[][..])] {
+        assert_eq!(to.receive(&info.id, offset, piece).unwrap(), half as u64);
+    }
+    assert!(matches!(to.received(&info.id), Err(Error::Damaged { .. })), "it is cut short");
+    assert_eq!(to.receive(&info.id, 0, &[]).unwrap(), 0, "and begins anew");
+    assert_eq!(to.receive(&info.id, 0, &bytes).unwrap(), info.bytes);
+    let received = to.received(&info.id).unwrap();
+    assert_eq!(received.id, info.id);
+    assert_eq!(read(&to, &info.id).unwrap(), [b"one", b"two"]);
+    assert_eq!(to.receive(&info.id, 0, &bytes).unwrap(), info.bytes, "it is there already");
+    assert_eq!(to.received(&info.id).unwrap(), received);
+}
+
+#[test]
+fn another_snapshot_takes_the_place_of_one_half_received() {
+    let temp = tempfile::tempdir().unwrap();
+    let to = Snapshots::open(temp.path(), 3).unwrap();
+    let (old, new) = ("000001-000000000005-0000000000001", "000002-000000000007-0000000000001");
+    assert_eq!(to.receive(old, 0, b"abc").unwrap(), 3);
+    assert_eq!(to.receive(new, 0, b"de").unwrap(), 2);
+    assert_eq!(to.receive(old, 3, b"").unwrap(), 0);
+    assert!(to.receive("../x", 0, b"abc").is_err());
+}

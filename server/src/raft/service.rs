@@ -1,0 +1,80 @@
+//! The server half of what nodes say to each other: their requests become calls of openraft and of the queues.
+
+use super::forward::{Way, forwarded};
+use super::queue::Refusal;
+use super::rpc::{self, Failure, Kind};
+use super::{Cluster, Error, snapshots};
+use crate::fault::chain;
+use crate::net::peer::{Remote, Service};
+use bytes::Bytes;
+use openraft::error::Fatal;
+
+impl Service for Cluster {
+    async fn answer(&self, from: Remote, kind: u8, payload: Bytes) -> Result<Bytes, String> {
+        let kind = Kind::of(kind).ok_or_else(|| format!("requests of kind {kind} are not known here"))?;
+        if from.cluster.is_none() && kind != Kind::Join {
+            return Err("a node that belongs to no cluster may only ask to join".to_owned());
+        }
+        let raft = &self.shared.raft;
+        match kind {
+            Kind::Append => {
+                let request = rpc::decode_append(&payload).map_err(text)?;
+                encoded(&raft.append_entries(request).await.map_err(text)?)
+            }
+            Kind::Vote => encoded(&raft.vote(decoded(&payload)?).await.map_err(text)?),
+            Kind::PreVote => encoded(&raft.pre_vote(decoded(&payload)?).await.map_err(text)?),
+            Kind::Transfer => {
+                let answer = raft.handle_transfer_leader(decoded(&payload)?).await;
+                encoded(&answer.map_err(|fatal: Fatal<_>| fatal.to_string())?)
+            }
+            Kind::SnapshotChunk => {
+                snapshots::receive(self.shared.machine.snapshots(), &payload).await.map_err(|error| told(&error))
+            }
+            Kind::SnapshotEnd => {
+                let installed = snapshots::install(raft, self.shared.machine.snapshots(), &payload).await;
+                installed.map_err(|error| told(&error))
+            }
+            Kind::Join => encoded(&self.admit(from, decoded(&payload)?).await),
+            Kind::Propose | Kind::Read => {
+                let (ticket, commands) = forwarded(from.node_id, payload).map_err(text)?;
+                let answered = match kind {
+                    Kind::Propose => self.queue(Way::Write).ask(commands, Some(ticket)).await,
+                    _ => self.queue(Way::Read).ask(commands, None).await,
+                };
+                rpc::encode_answer(answered.map_err(failure)).map_err(text)
+            }
+            Kind::Change => {
+                let changed = self.change_here(&decoded(&payload)?).await;
+                encoded(&changed.map_err(|error| failure(Refusal { error, given_back: None })))
+            }
+        }
+    }
+}
+
+fn failure(refusal: Refusal) -> Failure {
+    match refusal.error {
+        Error::NotLeader { .. } | Error::NoLeader | Error::Stopped => Failure::NotLeader,
+        Error::Unknown => Failure::Unknown,
+        Error::Busy => Failure::Busy,
+        error => Failure::Refused(error.to_string()),
+    }
+}
+
+fn encoded(message: &impl serde::Serialize) -> Result<Bytes, String> {
+    rpc::encode(message).map_err(text)
+}
+
+fn decoded<T: serde::de::DeserializeOwned>(payload: &Bytes) -> Result<T, String> {
+    rpc::decode(payload).map_err(text)
+}
+
+fn text(error: impl std::error::Error) -> String {
+    chain(&error)
+}
+
+/// For this node's log and for the other node.
+fn told(error: &dyn std::error::Error) -> String {
+    let error = chain(error);
+    tracing::warn!(error, "a snapshot from another node is not taken");
+    error
+}
