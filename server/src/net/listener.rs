@@ -283,13 +283,12 @@ mod tests {
         };
         tokio::spawn(listener.run(echo.stop.clone(), echo.tasks.clone(), async |connection: Connection| {
             let mut stream = connection.stream;
-            if connection.protocol == super::Protocol::Peer {
-                stream.write_all(b"a node").await.unwrap();
-                return;
-            }
             let mut bytes = [0; 16];
             let count = stream.read(&mut bytes).await.unwrap();
             stream.write_all(&bytes[..count]).await.unwrap();
+            if connection.protocol == super::Protocol::Peer {
+                stream.write_all(b"a node at ").await.unwrap();
+            }
             stream.write_all(connection.peer.ip().to_string().as_bytes()).await.unwrap();
         }));
         echo
@@ -333,7 +332,7 @@ mod tests {
     #[tokio::test]
     async fn nodes_and_clients_are_told_apart() {
         let echo = echo(&["127.0.0.1:0"], |_| ()).await;
-        assert_eq!(ask(echo.addresses[0], b"\0").await, "a node");
+        assert_eq!(ask(echo.addresses[0], b"\0").await, "\0a node at 127.0.0.1");
         assert_eq!(ask(echo.addresses[0], b"x").await, "x127.0.0.1");
     }
 
