@@ -1,4 +1,4 @@
-//! The harness of the tests: real server processes (`server`), a client that sees every byte (`client`), waiting for
+//! The harness of the tests: real server processes (`server`), several of them as one (`cluster`), a client that sees every byte (`client`), waiting for
 //! states (`wait`) and the guests to serve (`guests`).
 #![allow(
     clippy::unwrap_used,
@@ -10,11 +10,13 @@
 )]
 
 pub mod client;
+pub mod cluster;
 pub mod guests;
 pub mod server;
 pub mod wait;
 
 pub use client::{Client, Value, bulk, int, ok};
+pub use cluster::Cluster;
 pub use guests::Module;
 pub use server::{Node, Server};
 

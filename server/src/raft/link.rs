@@ -27,10 +27,17 @@ pub(super) struct Peers {
 
 struct PeersShared {
     local: Box<dyn Fn() -> Local + Send + Sync>,
-    /// Where members are now. A link may be older than their last move.
-    addresses: Mutex<BTreeMap<NodeId, String>>,
+    addresses: Mutex<Addresses>,
     /// Why an address cannot be reached, so that it is said once and not for each try.
     unreachable: Mutex<BTreeMap<String, String>>,
+}
+
+/// Where members are now. A link may be older than their last move.
+#[derive(Default)]
+struct Addresses {
+    members: BTreeMap<NodeId, String>,
+    /// Where members say that they are, until the membership says so too.
+    moved: BTreeMap<NodeId, String>,
 }
 
 impl Peers {
@@ -49,7 +56,20 @@ impl Peers {
 
     /// What the membership says.
     pub(super) fn note_addresses<'a>(&self, nodes: impl Iterator<Item = (&'a NodeId, &'a Node)>) {
-        *lock(&self.shared.addresses) = nodes.map(|(node_id, node)| (*node_id, node.address.clone())).collect();
+        let Addresses { members, moved } = &mut *lock(&self.shared.addresses);
+        *members = nodes.map(|(node_id, node)| (*node_id, node.address.clone())).collect();
+        moved.retain(|node_id, address| members.get(node_id).is_some_and(|member| member != address));
+    }
+
+    /// A member says that it is elsewhere now. To write that into the membership may need its vote, so it has to be
+    /// reached there first.
+    pub(super) fn note_moved(&self, node_id: NodeId, address: &str) {
+        lock(&self.shared.addresses).moved.insert(node_id, address.to_owned());
+    }
+
+    fn address(&self, node_id: NodeId) -> Option<String> {
+        let Addresses { members, moved } = &*lock(&self.shared.addresses);
+        moved.get(&node_id).or_else(|| members.get(&node_id)).cloned()
     }
 
     fn report(&self, address: &str, outcome: &Dialled) {
@@ -136,8 +156,8 @@ impl Link {
         let shared = Arc::clone(&self.shared);
         let task = tokio::spawn(async move {
             let peers = &shared.peers;
-            let moved = shared.target.and_then(|target| lock(&peers.shared.addresses).get(&target).cloned());
-            let address = moved.as_ref().unwrap_or(&shared.address);
+            let known = shared.target.and_then(|target| peers.address(target));
+            let address = known.as_ref().unwrap_or(&shared.address);
             let local = (peers.shared.local)();
             let dialled = peer::dial(address, shared.target, &local, DIAL_TIMEOUT).await.map_err(Arc::new);
             peers.report(address, &dialled);

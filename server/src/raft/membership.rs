@@ -7,6 +7,7 @@ use super::rpc::{Change, Join, Joined, Stage};
 use super::{Cluster, Error, Options, Raft};
 use crate::net::peer;
 use crate::type_config::{Membership, Node, NodeId, TypeConfig};
+use futures_util::future::join_all;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::metrics::WaitError;
@@ -17,6 +18,10 @@ use std::time::Duration;
 
 /// Long enough for a slow disk; an election among one needs two syncs.
 const LEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for a quorum to agree on a change.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A node that does not answer by then counts as one that is down.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// A learner that is closer than this to the end of the log may vote: it has the rest within a moment.
 const VOTER_ENTRIES_LEFT_MAX: u64 = 1000;
 
@@ -117,6 +122,7 @@ impl Cluster {
             }
             Some(node) if *node != join.node => {
                 tracing::info!(node = %join.node, node_id = join.node_id, "a node has a new name or address");
+                self.shared.peers.note_moved(join.node_id, &join.node.address);
                 self.set_node(join.node_id, join.node.clone()).await?;
             }
             Some(_) => {}
@@ -203,7 +209,8 @@ impl Cluster {
         if left.is_empty() {
             return Err(Error::Refused(format!("{name} is the only voter: the cluster would be gone")));
         }
-        let answering = left.iter().filter(|voter| self.answers(metrics, **voter)).count();
+        let answering = join_all(left.iter().map(|voter| self.answers_now(metrics, *voter))).await;
+        let answering = answering.into_iter().filter(|answers| *answers).count();
         let needed = left.len() / 2 + 1;
         if answering < needed {
             return Err(Error::Refused(format!(
@@ -246,12 +253,22 @@ impl Cluster {
         node_id == metrics.id || last.is_some_and(|at| at.elapsed() < self.shared.answer_timeout)
     }
 
+    /// Whether a node answers at this moment.
+    async fn answers_now(&self, metrics: &Metrics, node_id: NodeId) -> bool {
+        let Some(node) = metrics.membership_config.membership().get_node(&node_id) else { return false };
+        let link = self.shared.peers.link(Some(node_id), &node.address);
+        node_id == metrics.id || matches!(tokio::time::timeout(ANSWER_TIMEOUT, link.connection()).await, Ok(Ok(_)))
+    }
+
     async fn set_node(&self, node_id: NodeId, node: Node) -> Result<(), Error> {
         self.change_members(ChangeMembers::SetNodes(BTreeMap::from([(node_id, node)])), true).await
     }
 
     async fn change_members(&self, change: ChangeMembers<NodeId, Node>, retain: bool) -> Result<(), Error> {
-        self.shared.raft.change_membership(change, retain).await.map(drop).map_err(refused)
+        let changing = self.shared.raft.change_membership(change, retain);
+        // It stays under way until a quorum answers, but who asked for it wants to know.
+        let changed = tokio::time::timeout(CHANGE_TIMEOUT, changing).await.map_err(|_| Error::Unknown)?;
+        changed.map(drop).map_err(refused)
     }
 
     /// The metrics of a leader.

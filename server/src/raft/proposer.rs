@@ -13,18 +13,19 @@ use crate::proposal::{Origin, Proposal};
 use crate::type_config::{Node, NodeId, TypeConfig};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use openraft::RaftMetrics;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::impls::OneshotResponder;
 use openraft::raft::ClientWriteResult;
 use openraft::vote::RaftLeaderId;
-use std::time::Instant;
-use tokio::sync::oneshot::error::RecvError;
+use std::time::{Duration, Instant};
 use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
 /// What became of a proposal.
 struct Outcome {
-    /// An error if openraft stopped with the entry in its hands.
-    result: Result<ClientWriteResult<TypeConfig>, RecvError>,
+    /// `None` if openraft stopped with the entry in its hands, or no quorum answers for it.
+    result: Option<ClientWriteResult<TypeConfig>>,
     proposal: Proposal,
     answers: Answers,
     /// The term, if it was a tick.
@@ -43,6 +44,31 @@ pub(super) struct Proposer {
     batch_bytes_max: usize,
     proposals_in_flight_max: usize,
     idle: Interval,
+    quorum: Quorum,
+}
+
+/// Whether a quorum answers. A leader that is cut off from it holds what it has proposed for as long as it is, and
+/// clients must not wait for that.
+struct Quorum {
+    /// How long proposals are held without one.
+    patience: Duration,
+    /// How old the last answer of one may be.
+    lease: Duration,
+    last_seen: Instant,
+    /// Cancelled when those who wait are told that nothing is known.
+    given_up: CancellationToken,
+}
+
+impl Quorum {
+    fn look(&mut self, metrics: &RaftMetrics<TypeConfig>) {
+        let alone = metrics.membership_config.membership().voter_ids().count() == 1;
+        let acked = metrics.last_quorum_acked.is_some_and(|at| openraft::Instant::elapsed(&*at) < self.lease);
+        if metrics.state.is_leader() && (alone || acked) {
+            self.last_seen = Instant::now();
+        } else if self.last_seen.elapsed() > self.patience {
+            std::mem::take(&mut self.given_up).cancel();
+        }
+    }
 }
 
 impl Proposer {
@@ -60,6 +86,12 @@ impl Proposer {
             batch_bytes_max: options.batch_bytes_max,
             proposals_in_flight_max: options.proposals_in_flight_max.max(1),
             idle,
+            quorum: Quorum {
+                patience: options.leader_wait,
+                lease: options.election_timeout_max,
+                last_seen: Instant::now(),
+                given_up: CancellationToken::new(),
+            },
         }
     }
 
@@ -80,6 +112,7 @@ impl Proposer {
                 Some(outcome) = in_flight.next() => self.answer(outcome),
                 () = self.queue.changed(), if in_flight.len() < self.proposals_in_flight_max => {}
                 _ = self.idle.tick() => {
+                    self.quorum.look(&self.raft.metrics().borrow_watched());
                     if in_flight.is_empty() && self.is_tick_wanted() {
                         let term = self.leading_term();
                         in_flight.extend(self.propose(Batch::default(), term).await);
@@ -116,7 +149,13 @@ impl Proposer {
         let (responder, outcome) = OneshotResponder::new_pair();
         let leader = <TypeConfig as openraft::RaftTypeConfig>::LeaderId::new(term, self.node_id).to_committed();
         match self.raft.write(proposal.clone()).responder(responder).with_leader(leader).await {
-            Ok(()) => Some(async move { Outcome { result: outcome.await, proposal, answers, tick } }),
+            Ok(()) => {
+                let given_up = self.quorum.given_up.clone();
+                Some(async move {
+                    let result = given_up.run_until_cancelled(outcome).await.and_then(Result::ok);
+                    Outcome { result, proposal, answers, tick }
+                })
+            }
             Err(fatal) => {
                 tracing::debug!(%fatal, "proposal not accepted");
                 give_back(&proposal, answers, &Error::from(fatal));
@@ -162,13 +201,13 @@ impl Proposer {
     fn answer(&mut self, outcome: Outcome) {
         let answers = outcome.answers;
         match outcome.result {
-            Ok(Ok(response)) => {
+            Some(Ok(response)) => {
                 if outcome.tick.is_some() && outcome.tick == self.term {
                     self.ticker.confirm();
                 }
                 answers.replies(&response.data);
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 tracing::debug!(%error, "proposal failed");
                 match Error::from(error) {
                     Error::Unknown => answers.error(|| Error::Unknown),
@@ -176,7 +215,7 @@ impl Proposer {
                 }
             }
             // The entry may be in the log.
-            Err(_) => answers.error(|| Error::Unknown),
+            None => answers.error(|| Error::Unknown),
         }
     }
 }

@@ -1,0 +1,7 @@
+//! Real clusters of real processes on this machine.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod catch_up;
+mod failover;
+mod load;
+mod membership;
