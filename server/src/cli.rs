@@ -10,7 +10,7 @@ use crate::config::units::{ByteSize, Count, Interval};
 use crate::config::{self, Addresses, Config};
 use crate::dispatch;
 use crate::module::Module;
-use crate::net::Address;
+use crate::net::{Address, tls};
 use crate::telemetry::{Format, Level};
 use clap::{ArgAction, Parser, ValueEnum};
 use std::ffi::OsString;
@@ -22,6 +22,7 @@ const NODE: &str = "Node";
 const GUEST: &str = "Guest";
 const CLUSTER: &str = "Cluster";
 const DURABILITY: &str = "Durability and snapshots";
+const SECURITY: &str = "Security";
 const CLIENTS: &str = "Clients";
 const LIMITS: &str = "Limits";
 const LOGS: &str = "Logs and help";
@@ -85,9 +86,6 @@ pub struct Args {
     /// Joins without a vote: the node has everything, and counts for no majority.
     #[arg(long, help_heading = CLUSTER)]
     pub(crate) nonvoter: bool,
-    /// What nodes must know to be let in by each other; without it, one that follows from --auth.
-    #[arg(long, value_name = "SECRET", help_heading = CLUSTER)]
-    pub(crate) peer_secret: Option<String>,
     /// How often the leader tells the others that it lives.
     #[arg(long, value_name = "DURATION", default_value_t = Interval::from_millis(100), help_heading = CLUSTER)]
     pub(crate) heartbeat: Interval,
@@ -132,9 +130,38 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", default_value_t = ByteSize(64 << 20), help_heading = DURABILITY)]
     pub(crate) snapshot_read_bytes: ByteSize,
 
-    /// What clients must give to AUTH. Better set as UHAHA_AUTH or in a file: others can see the command line.
-    #[arg(long, value_name = "PASSWORD", help_heading = CLIENTS)]
+    /// The password of the user default. Others can see the command line: better --auth-file or UHAHA_AUTH.
+    #[arg(long, value_name = "PASSWORD", help_heading = SECURITY)]
     pub(crate) auth: Option<String>,
+    /// Reads that password from a file, again whenever it changes.
+    #[arg(long, value_name = "FILE", help_heading = SECURITY)]
+    pub(crate) auth_file: Option<PathBuf>,
+    /// Users with passwords and rights, in the form of Redis' ACL files.
+    #[arg(long, value_name = "FILE", help_heading = SECURITY)]
+    pub(crate) acl_file: Option<PathBuf>,
+    /// Reads a password from stdin and prints its hash for the file of users.
+    #[arg(long, help_heading = SECURITY)]
+    hash_password: bool,
+    /// What nodes must know to be let in by each other; without it, one that follows from --auth.
+    #[arg(long, value_name = "SECRET", help_heading = SECURITY)]
+    pub(crate) peer_secret: Option<String>,
+    /// Reads that secret from a file, again whenever it changes.
+    #[arg(long, value_name = "FILE", help_heading = SECURITY)]
+    pub(crate) peer_secret_file: Option<PathBuf>,
+    /// The certificate to show to clients and nodes, PEM; with it, nothing but TLS is spoken.
+    #[arg(long, value_name = "FILE", help_heading = SECURITY)]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key of that certificate.
+    #[arg(long, value_name = "FILE", help_heading = SECURITY)]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Authorities that the certificates of other nodes and of clients must lead to; without it, all nodes must have
+    /// the same certificate.
+    #[arg(long, value_name = "FILE", help_heading = SECURITY)]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// Whether clients and other nodes must show a certificate.
+    #[arg(long, value_enum, value_name = "WHETHER", default_value_t, help_heading = SECURITY)]
+    pub(crate) tls_auth_clients: AuthClients,
+
     /// Most clients at a time.
     #[arg(long, value_name = "COUNT", default_value_t = Count(10_000), help_heading = CLIENTS)]
     pub(crate) max_clients: Count,
@@ -190,10 +217,6 @@ pub struct Args {
     help: Option<bool>,
 
     #[arg(long, hide = true)]
-    pub(crate) tls_cert: Option<PathBuf>,
-    #[arg(long, hide = true)]
-    pub(crate) tls_key: Option<PathBuf>,
-    #[arg(long, hide = true)]
     pub(crate) backend: Option<String>,
     /// The clock of this machine is always the one used.
     #[arg(long, hide = true)]
@@ -220,6 +243,26 @@ impl From<Redirect> for dispatch::Redirect {
             Redirect::Forward => dispatch::Redirect::Forward,
             Redirect::Moved => dispatch::Redirect::Moved,
             Redirect::Try => dispatch::Redirect::Try,
+        }
+    }
+}
+
+/// Whether clients must show a certificate.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum AuthClients {
+    #[default]
+    No,
+    /// One that is shown must be right.
+    Optional,
+    Yes,
+}
+
+impl From<AuthClients> for tls::AuthClients {
+    fn from(auth: AuthClients) -> tls::AuthClients {
+        match auth {
+            AuthClients::No => tls::AuthClients::No,
+            AuthClients::Optional => tls::AuthClients::Optional,
+            AuthClients::Yes => tls::AuthClients::Yes,
         }
     }
 }
@@ -259,6 +302,8 @@ pub enum Error {
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Task {
+    /// The hash of a password on stdin is to be printed.
+    HashPassword,
     /// To be printed to stdout, then exit 0.
     Print(String),
     Run(Box<Config>),
@@ -280,6 +325,9 @@ pub fn parse(
     };
     if typed.version {
         return Ok(Task::Print(format!("{}\n", version())));
+    }
+    if typed.hash_password {
+        return Ok(Task::HashPassword);
     }
     let mut environment = layers::from_environment(environment)?;
     let unknown = std::mem::take(&mut environment.unknown);

@@ -6,11 +6,12 @@
 pub mod units;
 
 use crate::cli::Args;
-use crate::dispatch::{Password, Redirect};
+use crate::dispatch::Redirect;
 use crate::module::Module;
 use crate::net::Address;
-use crate::net::peer::Secret;
+use crate::net::tls::{self, AuthClients};
 use crate::telemetry;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -36,8 +37,8 @@ pub struct Config {
     pub join: Vec<Address>,
     /// Whether a node that joins has no vote.
     pub nonvoter: bool,
-    /// What the nodes of a cluster prove to each other to know.
-    pub peer_secret: Secret,
+    /// What the nodes of a cluster prove to each other to know; without one, what follows from `auth`.
+    pub peer_secret: Option<Secret>,
     pub heartbeat: Duration,
     /// The least time without a leader after which a node wants to lead; the most is twice as long.
     pub election_timeout: Duration,
@@ -62,7 +63,10 @@ pub struct Config {
     pub queue_commands: usize,
     pub queue_bytes: usize,
 
-    pub password: Option<Password>,
+    /// The password of the user `default`.
+    pub auth: Option<Secret>,
+    pub acl_file: Option<PathBuf>,
+    pub tls: Option<tls::Files>,
     pub redirect: Redirect,
     pub clients: usize,
     pub idle_timeout: Option<Duration>,
@@ -95,8 +99,12 @@ pub enum Error {
     NodeName(String),
     #[error("--advertise {0} must name a host and a port that clients can reach")]
     Advertise(Address),
-    #[error("--{0} is not available: {NOT_YET}")]
-    NotYet(&'static str),
+    #[error("--backend {0:?} is not known: the log is kept in redb")]
+    Backend(String),
+    #[error("--{0} and --{0}-file exclude each other")]
+    TwoSecrets(&'static str),
+    #[error("--tls-ca and --tls-auth-clients mean nothing without --tls-cert")]
+    TlsWithoutCert,
     #[error("--heartbeat ({0}) must be at most half of --election-timeout ({1})")]
     Heartbeat(String, String),
     #[error("--restore and --join exclude each other: a cluster is restored on its first node")]
@@ -105,11 +113,9 @@ pub enum Error {
     HalfTls,
 }
 
-const NOT_YET: &str = "this version has no TLS and no log but redb";
-
 impl Config {
     pub fn new(args: Args) -> Result<Config, Error> {
-        refuse_clusters(&args)?;
+        check_excluding(&args)?;
         let mut addresses = args.addr.0;
         let mut node_name = args.id;
         let mut join = args.join.map_or_else(Vec::new, |addresses| addresses.0);
@@ -139,7 +145,7 @@ impl Config {
             advertise: args.advertise,
             join,
             nonvoter: args.nonvoter,
-            peer_secret: peer_secret(args.peer_secret, args.auth.as_deref()),
+            peer_secret: secret("peer-secret", args.peer_secret, args.peer_secret_file)?,
             heartbeat: args.heartbeat.0,
             election_timeout: args.election_timeout.0,
             leader_wait: args.leader_wait.0,
@@ -156,8 +162,9 @@ impl Config {
             batch_bytes: args.batch_bytes.as_usize(),
             queue_commands: args.queue_commands.as_usize(),
             queue_bytes: args.queue_bytes.as_usize(),
-            // An empty password is no password, as in Redis.
-            password: args.auth.filter(|text| !text.is_empty()).map(|text| Password::new(&text)),
+            auth: secret("auth", args.auth, args.auth_file)?,
+            acl_file: args.acl_file,
+            tls: tls_files(args.tls_cert, args.tls_key, args.tls_ca, args.tls_auth_clients.into())?,
             redirect: if args.try_errors { Redirect::Try } else { args.redirect.into() },
             clients: args.max_clients.as_usize(),
             idle_timeout: args.idle_timeout.unless_zero(),
@@ -253,29 +260,54 @@ fn default_threads() -> usize {
     thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
 }
 
-/// One of its own, or one that follows from the password without being it: who knows the one secret does not know the
-/// other, unless it is the password.
-fn peer_secret(own: Option<String>, password: Option<&str>) -> Secret {
-    let own = own.filter(|secret| !secret.is_empty());
-    match (own, password.filter(|password| !password.is_empty())) {
-        (Some(secret), _) => Secret::new(secret),
-        (None, Some(password)) => Secret::derived("uhaha-server peer secret 1", password),
-        (None, None) => Secret::default(),
-    }
-}
-
-/// What the parser knows already and this version cannot do.
-fn refuse_clusters(args: &Args) -> Result<(), Error> {
+fn check_excluding(args: &Args) -> Result<(), Error> {
     if args.restore.is_some() && args.join.is_some() {
         return Err(Error::RestoreAndJoin);
     }
-    if args.tls_cert.is_some() != args.tls_key.is_some() {
-        return Err(Error::HalfTls);
+    match &args.backend {
+        Some(backend) if backend != "redb" => Err(Error::Backend(backend.clone())),
+        _ => Ok(()),
     }
-    let asked = [("tls-cert", args.tls_cert.is_some()), ("backend", args.backend.is_some())];
-    match asked.into_iter().find(|(_, asked)| *asked) {
-        Some((name, _)) => Err(Error::NotYet(name)),
-        None => Ok(()),
+}
+
+/// What nobody but those concerned may know. It stands on the command line or in a file, of which only the file can
+/// change while the node runs.
+#[derive(Clone)]
+pub enum Secret {
+    Text(String),
+    File(PathBuf),
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Secret::Text(_) => f.write_str("Text(..)"),
+            Secret::File(path) => write!(f, "File({})", path.display()),
+        }
+    }
+}
+
+fn secret(name: &'static str, text: Option<String>, file: Option<PathBuf>) -> Result<Option<Secret>, Error> {
+    // Empty is none, as in Redis.
+    match (text.filter(|text| !text.is_empty()), file) {
+        (Some(_), Some(_)) => Err(Error::TwoSecrets(name)),
+        (Some(text), None) => Ok(Some(Secret::Text(text))),
+        (None, Some(file)) => Ok(Some(Secret::File(file))),
+        (None, None) => Ok(None),
+    }
+}
+
+fn tls_files(
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    ca: Option<PathBuf>,
+    auth_clients: AuthClients,
+) -> Result<Option<tls::Files>, Error> {
+    match (cert, key) {
+        (Some(cert), Some(key)) => Ok(Some(tls::Files { cert, key, ca, auth_clients })),
+        (None, None) if ca.is_some() || auth_clients != AuthClients::No => Err(Error::TlsWithoutCert),
+        (None, None) => Ok(None),
+        _ => Err(Error::HalfTls),
     }
 }
 

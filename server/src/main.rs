@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use uhaha_server::cli::{self, Task};
 use uhaha_server::config::Config;
+use uhaha_server::dispatch::acl;
 use uhaha_server::fault::chain;
 use uhaha_server::node::Node;
 use uhaha_server::telemetry;
@@ -19,8 +20,25 @@ fn main() -> ExitCode {
             let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
+        Ok(Task::HashPassword) => hash_password(),
         Ok(Task::Run(config)) => run(*config),
         Err(error) => error.report(),
+    }
+}
+
+/// Argon2 of the first line of stdin.
+fn hash_password() -> ExitCode {
+    let mut password = String::new();
+    if let Err(error) = std::io::stdin().read_line(&mut password) {
+        return failed(&format!("cannot read the password: {error}"));
+    }
+    match acl::hash_password(password.trim_end_matches(['\n', '\r'])) {
+        Ok(hash) => {
+            // A closed pipe is the reader's choice.
+            let _ = writeln!(std::io::stdout(), "{hash}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&format!("cannot hash the password: {error}")),
     }
 }
 

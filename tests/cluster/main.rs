@@ -5,3 +5,4 @@ mod catch_up;
 mod failover;
 mod load;
 mod membership;
+mod security;

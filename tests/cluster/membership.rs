@@ -1,5 +1,7 @@
 //! Joining, leaving, moving, and what is refused.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use uhaha_tests::{Cluster, Module, Node, int, ok, wait};
 
 #[test]
@@ -93,13 +95,13 @@ fn who_does_not_belong_is_told_why() {
 
     // A secret may be changed on the other side, so this one goes on trying, and both sides say why.
     let node = cluster.node("2").args(&["--peer-secret", "wrong"]);
-    let mut waiting = node.command().stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut waiting = node.command().stderr(Stdio::piped()).spawn().unwrap();
     let line = cluster.server(0).wait_for_log("a connection between nodes is refused");
     assert!(line.contains("the peer secret is wrong"), "{line}");
+    let said = BufReader::new(waiting.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.into_iter().any(|line| line.contains("the peer secret is wrong")));
     waiting.kill().unwrap();
-    let said = waiting.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&said.stderr).into_owned();
-    assert!(said.contains("the peer secret is wrong"), "{said}");
+    waiting.wait().unwrap();
 }
 
 /// Two clusters whose nodes got each other's addresses.

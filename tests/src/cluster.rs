@@ -30,13 +30,17 @@ impl Cluster {
 
     /// The same, each with these arguments.
     pub fn start_with(module: Module, nodes: usize, args: &[&str]) -> Cluster {
-        let args = args.iter().map(|arg| arg.to_string()).collect();
-        let mut cluster = Cluster { members: Vec::new(), module, args };
+        let mut cluster = Cluster::empty(module, args);
         for _ in 0..nodes {
             cluster.add(&[]);
         }
         cluster.wait_for_voters(nodes);
         cluster
+    }
+
+    /// A cluster to which nodes with these arguments are added.
+    pub fn empty(module: Module, args: &[&str]) -> Cluster {
+        Cluster { members: Vec::new(), module, args: args.iter().map(|arg| arg.to_string()).collect() }
     }
 
     /// One more node with more arguments, which joins through the first that runs; returns its position.

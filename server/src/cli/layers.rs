@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 const PREFIX: &str = "UHAHA_";
 /// Asked for on the command line only.
-const TYPED_ONLY: &[&str] = &["help", "version"];
+const TYPED_ONLY: &[&str] = &["hash-password", "help", "version"];
 /// A file that named another could name itself.
 const CONFIG: &str = "config";
 /// Flags that are each other's opposite, so that `sync = false` has a meaning.

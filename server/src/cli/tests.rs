@@ -11,6 +11,7 @@ fn config_with(line: &str, environment: &[(&str, &str)]) -> Config {
     match parse_with(&format!("-m builtin:ticket {line}"), environment).unwrap() {
         Task::Run(config) => *config,
         Task::Print(text) => panic!("{text}"),
+        Task::HashPassword => panic!("nothing to run"),
     }
 }
 
@@ -82,7 +83,7 @@ fn the_file_may_be_named_by_the_environment_and_hold_everything() {
     assert_eq!(config.module, Module::Path("guest.wasm".into()));
     assert_eq!(config.addresses.len(), 2);
     assert_eq!(config.argument_bytes, 1024);
-    assert!(config.password.is_some() && !format!("{config:?}").contains("pw"));
+    assert!(config.auth.is_some() && !format!("{config:?}").contains("pw"));
 }
 
 #[test]
@@ -116,7 +117,7 @@ fn every_mistake_is_one_line_that_names_its_place() {
 fn a_variable_that_is_no_option_is_worth_a_warning() {
     let config = config_with("", &[("UHAHA_MAX_CLIENT", "1"), ("PATH", "x"), ("UHAHA_AUTH", "")]);
     assert_eq!(config.warnings, ["the environment variable UHAHA_MAX_CLIENT is not an option"]);
-    assert!(config.password.is_none());
+    assert!(config.auth.is_none());
 }
 
 #[test]
@@ -133,7 +134,9 @@ fn what_makes_no_sense_together_is_refused() {
         ("-n ../x", "--id \"../x\" must be 1 to 64 letters, digits, '-', '_' or '.', and not begin with '.'"),
         ("--tls-cert a", "--tls-cert and --tls-key go together"),
         ("-j a:1 --restore x", "--restore and --join exclude each other: a cluster is restored on its first node"),
-        ("--tls-cert a --tls-key b", "--tls-cert is not available: this version has no TLS and no log but redb"),
+        ("--tls-ca a", "--tls-ca and --tls-auth-clients mean nothing without --tls-cert"),
+        ("--auth a --auth-file b", "--auth and --auth-file exclude each other"),
+        ("--backend raft-log", "--backend \"raft-log\" is not known: the log is kept in redb"),
         ("--heartbeat 300ms", "--heartbeat (300ms) must be at most half of --election-timeout (500ms)"),
     ] {
         assert_eq!(error(line), message, "{line}");

@@ -3,6 +3,7 @@
 //! The session owns it and lends it to each command. The part that other clients may see or end lies in an `Entry`
 //! that the register of all clients shares.
 
+use super::acl::{DEFAULT, Rights, User};
 use super::clients::{Clients, Entry, Profile};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -37,15 +38,25 @@ enum Replies {
 pub struct Client {
     entry: Arc<Entry>,
     clients: Arc<Clients>,
-    authenticated: bool,
+    /// Who has signed in, if anybody.
+    known: Option<Known>,
+    /// Of the users, when that was.
+    generation: u64,
     resp: Resp,
     replies: Replies,
     closing: bool,
 }
 
+/// A user and what it may call.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) user: Arc<User>,
+    pub(super) rights: Rights,
+}
+
 impl Client {
-    pub(super) fn new(entry: Arc<Entry>, clients: Arc<Clients>, authenticated: bool) -> Client {
-        Client { entry, clients, authenticated, resp: Resp::V2, replies: Replies::On, closing: false }
+    pub(super) fn new(entry: Arc<Entry>, clients: Arc<Clients>) -> Client {
+        Client { entry, clients, known: None, generation: 0, resp: Resp::V2, replies: Replies::On, closing: false }
     }
 
     pub fn id(&self) -> u64 {
@@ -53,7 +64,20 @@ impl Client {
     }
 
     pub fn is_authenticated(&self) -> bool {
-        self.authenticated
+        self.known.is_some()
+    }
+
+    /// Of who has signed in; `default` otherwise.
+    pub(super) fn user_name(&self) -> &str {
+        self.known.as_ref().map_or(DEFAULT, |known| &known.user.name)
+    }
+
+    pub(super) fn rights(&self) -> Option<&Rights> {
+        self.known.as_ref().map(|known| &known.rights)
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
     pub fn resp(&self) -> Resp {
@@ -104,8 +128,9 @@ impl Client {
         self.entry.change_profile(|profile| profile.resp = resp);
     }
 
-    pub(super) fn set_authenticated(&mut self, authenticated: bool) {
-        self.authenticated = authenticated;
+    pub(super) fn set_user(&mut self, known: Option<Known>, generation: u64) {
+        self.known = known;
+        self.generation = generation;
     }
 
     pub(super) fn close(&mut self) {

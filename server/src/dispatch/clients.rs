@@ -54,7 +54,7 @@ impl Clients {
     }
 
     /// Registers a client until it is dropped; `None` if there are too many.
-    pub(super) fn add(self: &Arc<Self>, peer: SocketAddr, local: SocketAddr, authenticated: bool) -> Option<Client> {
+    pub(super) fn add(self: &Arc<Self>, peer: SocketAddr, local: SocketAddr) -> Option<Client> {
         let mut entries = self.entries();
         if entries.len() >= self.most {
             return None;
@@ -73,7 +73,7 @@ impl Clients {
         });
         entries.insert(entry.id, Arc::clone(&entry));
         drop(entries);
-        Some(Client::new(entry, Arc::clone(self), authenticated))
+        Some(Client::new(entry, Arc::clone(self)))
     }
 
     pub(super) fn remove(&self, id: u64) {

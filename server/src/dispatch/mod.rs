@@ -4,13 +4,13 @@
 //! log, to the machine for reading, or to a built-in. The session above gathers what goes the same way and calls
 //! `write`, `read` or `answer`; it owns the `Client`, whose state built-ins may change.
 
+pub mod acl;
 mod backend;
 mod builtin;
 mod client;
 mod clients;
 mod error;
 mod glob;
-mod password;
 mod stats;
 mod table;
 #[cfg(test)]
@@ -18,8 +18,8 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use acl::Users;
 pub use client::{Client, Resp};
-pub use password::Password;
 pub use table::Error;
 
 use crate::command::Command;
@@ -29,8 +29,10 @@ use crate::raft::{self, Cluster};
 use crate::replies::Replies;
 use crate::reply::{ErrorCode, ErrorReply, Reply};
 use crate::storage::snapshots::Snapshots;
+use acl::User;
 use backend::Backend;
 use builtin::{Builtin, Call, Run};
+use client::Known;
 use clients::Clients;
 use stats::Stats;
 use std::net::SocketAddr;
@@ -41,8 +43,8 @@ use tokio_util::sync::CancellationToken;
 
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What clients must give to `AUTH`; `None` lets everybody in.
-    pub password: Option<Password>,
+    /// Who may call what.
+    pub users: Users,
     /// Most clients at a time; one more is told so and disconnected.
     pub clients_max: usize,
     pub redirect: Redirect,
@@ -59,7 +61,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
-            password: None,
+            users: Users::default(),
             clients_max: 10_000,
             redirect: Redirect::Forward,
             snapshot_read_bytes_max: 64 << 20,
@@ -141,9 +143,10 @@ impl Dispatcher {
 
     /// Registers a client until it is dropped, or says why it cannot be served.
     pub fn connect(&self, peer: SocketAddr, local: SocketAddr) -> Result<Client, ErrorReply> {
-        match self.clients.add(peer, local, self.options.password.is_none()) {
-            Some(client) => {
+        match self.clients.add(peer, local) {
+            Some(mut client) => {
                 self.stats.connected();
+                self.sign_in(&mut client, self.options.users.stranger());
                 Ok(client)
             }
             None => {
@@ -154,7 +157,8 @@ impl Dispatcher {
     }
 
     /// To be called once for all commands that a client has sent together: the counters are shared by all threads.
-    pub fn note_active(&self, client: &Client, commands: usize) {
+    pub fn note_active(&self, client: &mut Client, commands: usize) {
+        self.keep_up(client);
         self.clients.note_active(client.entry());
         self.stats.commands(commands);
     }
@@ -169,8 +173,9 @@ impl Dispatcher {
 
     fn find(&self, client: &Client, command: &Command) -> Route {
         let found = self.table.find_again(client.entry().last_row(), command.name());
+        let for_strangers = found.is_some_and(|(_, row)| row.is_for_strangers());
         // A stranger does not even learn which commands there are.
-        if !client.is_authenticated() && !found.is_some_and(|(_, row)| row.is_for_strangers()) {
+        if !client.is_authenticated() && !for_strangers {
             return Route::Refuse(ErrorReply {
                 code: ErrorCode::NoAuth,
                 message: "Authentication required.".to_owned(),
@@ -180,6 +185,12 @@ impl Dispatcher {
             return Route::Refuse(error::unknown_command(command.words()));
         };
         client.entry().note_row(at);
+        if !for_strangers && !self.may(client, at, row, command) {
+            return Route::Refuse(ErrorReply {
+                code: ErrorCode::NoPerm,
+                message: format!("User {} has no permissions to run the '{}' command", client.user_name(), row.name),
+            });
+        }
         if !row.arity_fits(command.words().len()) {
             return Route::Refuse(error::wrong_arity(&row.name));
         }
@@ -194,6 +205,31 @@ impl Dispatcher {
                 Run::Family(_) | Run::FamilyOr(..) => self.member(row, command),
                 _ => Route::Local(Local { builtin, names: 1 }),
             },
+        }
+    }
+
+    /// Gives a client the rights of a user, or of nobody.
+    fn sign_in(&self, client: &mut Client, user: Option<Arc<User>>) {
+        let known = user.map(|user| Known { rights: user.rights(&self.table), user });
+        client.set_user(known, self.options.users.generation());
+    }
+
+    /// The users may have changed since the client signed in.
+    fn keep_up(&self, client: &mut Client) {
+        let users = &self.options.users;
+        if client.generation() == users.generation() {
+            return;
+        }
+        let user = client.is_authenticated().then(|| users.find(client.user_name())).flatten();
+        self.sign_in(client, user.or_else(|| users.stranger()));
+    }
+
+    fn may(&self, client: &Client, at: u32, row: &Row, command: &Command) -> bool {
+        let Some(rights) = client.rights() else { return false };
+        let subcommand = command.args().first().filter(|_| !row.subcommands.is_empty());
+        match subcommand.and_then(|name| row.subcommand(name)) {
+            Some(subcommand) => rights.may_sub(&subcommand.name),
+            None => rights.may(at),
         }
     }
 

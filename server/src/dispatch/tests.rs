@@ -57,7 +57,9 @@ fn plain() -> Talk {
 }
 
 fn locked() -> Talk {
-    Talk::new(Options { password: Some(Password::new("pw")), ..Options::default() })
+    let users = Users::default();
+    users.set(Some("pw"), None).unwrap();
+    Talk::new(Options { users, ..Options::default() })
 }
 
 #[tokio::test]

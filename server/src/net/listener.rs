@@ -4,12 +4,14 @@
 //! its own, so one that says nothing holds up nobody. When the process runs out of descriptors the loop pauses and
 //! tries again, since the clients that leave will make room.
 
-use super::{Address, Error};
+use super::tls::Tls;
+use super::{Address, Error, Stream};
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +22,11 @@ const PAUSE_MIN: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// The first byte of a connection between nodes; no command begins with it.
 const PEER_MARKER: u8 = 0;
+/// The first byte of TLS: a record of the handshake.
+const TLS_MARKER: u8 = 0x16;
+/// Who has not finished the handshake by then is disconnected.
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+const NOT_TLS: &[u8] = b"-ERR this port speaks TLS\r\n";
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -31,6 +38,8 @@ pub struct Options {
     pub first_byte_timeout: Option<Duration>,
     /// How often a silent connection is asked whether it still lives.
     pub keepalive: Duration,
+    /// With it, nothing but TLS is served.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Options {
@@ -41,6 +50,7 @@ impl Default for Options {
             refusal: "-ERR max number of clients reached\r\n",
             first_byte_timeout: None,
             keepalive: Duration::from_secs(300),
+            tls: None,
         }
     }
 }
@@ -57,7 +67,7 @@ pub enum Protocol {
 #[derive(Debug)]
 pub struct Connection {
     pub protocol: Protocol,
-    pub stream: TcpStream,
+    pub stream: Stream,
     pub peer: SocketAddr,
     pub local: SocketAddr,
 }
@@ -201,11 +211,10 @@ impl Accepting {
             tracing::debug!(%peer, "too many connections");
             return;
         };
-        let stop = self.stop.clone();
-        let first_byte_timeout = self.options.first_byte_timeout;
-        let keepalive = self.options.keepalive;
+        let (options, stop) = (self.options.clone(), self.stop.clone());
         self.tasks.spawn(async move {
-            if let Some(connection) = greet(stream, peer, keepalive, first_byte_timeout, stop).await {
+            let greeted = stop.run_until_cancelled(greet(stream, peer, &options)).await;
+            if let Some(connection) = greeted.flatten() {
                 serve(connection).await;
             }
             drop(place);
@@ -214,37 +223,45 @@ impl Accepting {
 }
 
 /// Waits for the first byte and looks what it is, without taking it.
-async fn greet(
-    stream: TcpStream,
-    peer: SocketAddr,
-    keepalive: Duration,
-    first_byte_timeout: Option<Duration>,
-    stop: CancellationToken,
-) -> Option<Connection> {
+async fn greet(stream: TcpStream, peer: SocketAddr, options: &Options) -> Option<Connection> {
     // Both are improvements only: a client is served without them too.
     let _ = stream.set_nodelay(true);
-    let _ =
-        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(keepalive).with_interval(keepalive));
+    let keepalive = TcpKeepalive::new().with_time(options.keepalive).with_interval(options.keepalive);
+    let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
     let local = stream.local_addr().ok()?;
-    let deadline = async {
-        match first_byte_timeout {
-            Some(timeout) => tokio::time::sleep(timeout).await,
-            None => std::future::pending().await,
-        }
-    };
+    let timeout = options.first_byte_timeout;
     let mut first = [0];
-    let peeked = tokio::select! {
-        biased;
-        () = stop.cancelled() => return None,
-        peeked = stream.peek(&mut first) => peeked,
-        () = deadline => return None,
-    };
-    match peeked {
-        Ok(1) => {
-            let protocol = if first[0] == PEER_MARKER { Protocol::Peer } else { Protocol::Redis };
-            Some(Connection { protocol, stream, peer: canonical(peer), local: canonical(local) })
+    in_time(timeout, stream.peek(&mut first)).await.filter(|peeked| *peeked == 1)?;
+    let stream = match &options.tls {
+        None => Stream::plain(stream),
+        Some(tls) if first[0] == TLS_MARKER => {
+            let mut stream = match tokio::time::timeout(TLS_TIMEOUT, tls.accept(stream)).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => {
+                    tracing::info!(%peer, %error, "a TLS handshake failed");
+                    return None;
+                }
+                Err(_) => return None,
+            };
+            in_time(timeout, stream.read_exact(&mut first)).await?;
+            stream.put_back(first[0]);
+            stream
         }
-        _ => None,
+        Some(_) => {
+            // What fits into the socket's empty buffer; nobody waits for more.
+            let _ = stream.try_write(NOT_TLS);
+            return None;
+        }
+    };
+    let protocol = if first[0] == PEER_MARKER { Protocol::Peer } else { Protocol::Redis };
+    Some(Connection { protocol, stream, peer: canonical(peer), local: canonical(local) })
+}
+
+/// What comes within the timeout, if there is one and nothing fails.
+async fn in_time<T>(timeout: Option<Duration>, coming: impl Future<Output = io::Result<T>>) -> Option<T> {
+    match timeout {
+        Some(timeout) => tokio::time::timeout(timeout, coming).await.ok()?.ok(),
+        None => coming.await.ok(),
     }
 }
 

@@ -3,9 +3,12 @@
 mod address;
 mod listener;
 pub mod peer;
+mod stream;
+pub mod tls;
 
 pub use address::Address;
 pub use listener::{Connection, Listener, Options, Protocol};
+pub use stream::Stream;
 
 use std::io;
 use std::net::SocketAddr;

@@ -3,10 +3,12 @@
 //! What can be refused cheaply is refused first: addresses are bound and the guest is loaded before any data is
 //! touched. No layer below sees `Config`; each gets its own options from here.
 
+mod credentials;
 mod data;
 mod options;
 mod reception;
 
+use self::credentials::Credentials;
 use self::data::Data;
 use self::reception::{Peers, Reception};
 use crate::config::Config;
@@ -47,6 +49,8 @@ pub struct Node {
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    #[error("the credentials cannot be used")]
+    Credentials(#[from] credentials::Error),
     #[error("cannot listen")]
     Listen(#[from] net::Error),
     #[error("cannot read the module {name}")]
@@ -71,7 +75,8 @@ impl Node {
     pub async fn start(config: Config) -> Result<Node, StartError> {
         let started = Instant::now();
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let listener = Listener::bind(options::listener(&config)).await?;
+        let credentials = Credentials::load(&config)?;
+        let listener = Listener::bind(options::listener(&config, &credentials)).await?;
         let address = config.advertised(listener.addresses());
         let guest = load(&config)?;
         let alarm = Alarm::default();
@@ -91,7 +96,7 @@ impl Node {
         let identity = match data.identity(&config, &guest)? {
             Some(identity) => identity,
             None if config.join.is_empty() => data.create(&config, &guest, &address).await?,
-            None => join(&config, &guest, &address, &data, &reception).await?,
+            None => join(&config, &credentials, &guest, &address, &data, &reception).await?,
         };
         let machine = Machine::start(machine::Options {
             node_id: identity.node_id,
@@ -101,12 +106,12 @@ impl Node {
             committed: data.log.committed(),
             alarm: alarm.clone(),
         })?;
-        let local = options::local(&config, Some(identity.cluster_id), identity.node_id);
+        let local = options::local(&config, &credentials, Some(identity.cluster_id), identity.node_id);
         let raft = options::raft(&config, &identity, &address);
         let cluster = Cluster::start(raft, data.log.clone(), machine.clone(), local.clone()).await?;
         reception.open_to_peers(local, Peers::Member(cluster.clone()));
         let dispatcher = Dispatcher::new(
-            options::dispatch(&config),
+            options::dispatch(&config, &credentials),
             Arc::new(cluster.clone()),
             Arc::new(machine),
             Arc::new(data.snapshots),
@@ -114,6 +119,7 @@ impl Node {
             stop.clone(),
         )?;
         reception.open_to_clients(Arc::new(dispatcher));
+        tokio::spawn(credentials.follow(stop.clone()));
         if identity.joined {
             tokio::spawn(check_in(cluster.clone()));
         } else {
@@ -170,13 +176,14 @@ impl Node {
 /// Finds the cluster that the node is to join, and writes down that it belongs to it.
 async fn join(
     config: &Config,
+    credentials: &Credentials,
     guest: &Guest,
     address: &str,
     data: &Data,
     reception: &Reception,
 ) -> Result<Identity, StartError> {
     let node_id = raft::new_node_id()?;
-    let local = options::local(config, None, node_id);
+    let local = options::local(config, credentials, None, node_id);
     reception.open_to_peers(local.clone(), Peers::Outside);
     let node = type_config::Node { name: config.node_name.clone(), address: address.to_owned() };
     let addresses = config.join.iter().map(Address::to_string).collect();

@@ -1,5 +1,6 @@
 //! Each layer's options, from the configuration.
 
+use super::credentials::Credentials;
 use super::data::FIRST_NODE;
 use crate::config::Config;
 use crate::dispatch::Redirect;
@@ -8,12 +9,13 @@ use crate::storage::schema::{ClusterId, Identity};
 use crate::type_config::{self, NodeId};
 use crate::{dispatch, guest, net, raft, redis};
 
-pub(super) fn listener(config: &Config) -> net::Options {
+pub(super) fn listener(config: &Config, credentials: &Credentials) -> net::Options {
     net::Options {
         addresses: config.addresses.clone(),
         connections_max: config.clients,
         first_byte_timeout: config.idle_timeout,
         keepalive: config.keepalive,
+        tls: credentials.tls(),
         ..net::Options::default()
     }
 }
@@ -35,13 +37,14 @@ fn frame_bytes_max(config: &Config) -> usize {
 /// How this node introduces itself to others.
 pub(super) fn local(
     config: &Config,
+    credentials: &Credentials,
     cluster: Option<ClusterId>,
     node_id: NodeId,
 ) -> impl Fn() -> Local + Clone + use<> {
-    let secret = config.peer_secret.clone();
+    let credentials = credentials.clone();
     let frame_bytes_max = frame_bytes_max(config);
     let cluster = cluster.map(|cluster| cluster.0);
-    move || Local { cluster, node_id, secret: secret.clone(), frame_bytes_max }
+    move || Local { cluster, node_id, secret: credentials.secret(), tls: credentials.tls(), frame_bytes_max }
 }
 
 pub(super) fn raft(config: &Config, identity: &Identity, address: &str) -> raft::Options {
@@ -65,9 +68,9 @@ pub(super) fn raft(config: &Config, identity: &Identity, address: &str) -> raft:
     }
 }
 
-pub(super) fn dispatch(config: &Config) -> dispatch::Options {
+pub(super) fn dispatch(config: &Config, credentials: &Credentials) -> dispatch::Options {
     dispatch::Options {
-        password: config.password.clone(),
+        users: credentials.users(),
         clients_max: config.clients,
         redirect: config.redirect,
         snapshot_read_bytes_max: config.snapshot_read_bytes,

@@ -39,6 +39,7 @@ async fn start(path: &Path, options: Options) -> Running {
         cluster: Some([1; 16]),
         node_id,
         secret: crate::net::peer::Secret::default(),
+        tls: None,
         frame_bytes_max: 1 << 30,
     };
     let cluster = Cluster::start(options, log, machine.clone(), local).await.unwrap();

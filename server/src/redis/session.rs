@@ -114,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.read(&ended).await?;
                 continue;
             }
-            self.dispatcher.note_active(&self.client, commands.len());
+            self.dispatcher.note_active(&mut self.client, commands.len());
             self.run_pipeline(&mut commands).await?;
             if self.client.is_closing() {
                 self.wire.flush().await?;

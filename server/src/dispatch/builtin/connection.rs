@@ -1,6 +1,7 @@
 //! What a connection says about itself: `PING ECHO QUIT RESET AUTH HELLO SELECT`.
 
-use super::{Answer, Arg, Builtin, Call, FAST, Run, STRANGER, integer, is, lossy};
+use super::{Answer, Arg, Builtin, Call, FAST, Later, Run, STRANGER, integer, is, lossy};
+use crate::dispatch::acl::DEFAULT;
 use crate::dispatch::error::{err, not_an_integer, syntax, wrong_arity};
 use crate::dispatch::{Client, Dispatcher, Resp};
 use crate::reply::{ErrorCode, ErrorReply, Reply};
@@ -52,7 +53,7 @@ pub(super) const ROWS: &[Builtin] = &[
         group: "connection",
         summary: "Authenticates the connection",
         arguments: &[Arg::text("username").optional(), Arg::text("password")],
-        run: Run::Now(auth),
+        run: Run::Later(auth),
     },
     Builtin {
         name: "HELLO",
@@ -65,7 +66,7 @@ pub(super) const ROWS: &[Builtin] = &[
             Arg::text("username password").after("AUTH").optional(),
             Arg::text("clientname").after("SETNAME").optional(),
         ],
-        run: Run::Now(hello),
+        run: Run::Later(hello),
     },
     Builtin {
         name: "SELECT",
@@ -92,43 +93,57 @@ fn quit(call: Call<'_>) -> Answer {
 }
 
 fn reset(call: Call<'_>) -> Answer {
-    let open = call.dispatcher.options.password.is_none();
-    call.client.set_authenticated(open);
+    let stranger = call.dispatcher.options.users.stranger();
+    call.dispatcher.sign_in(call.client, stranger);
     call.client.set_resp(Resp::V2);
     call.client.want_replies(true);
     call.client.change_profile(|profile| profile.name.clear());
     Ok(Reply::Simple("RESET".into()))
 }
 
-fn auth(call: Call<'_>) -> Answer {
-    match call.args {
-        [_] if call.dispatcher.options.password.is_none() => {
-            Err(err("AUTH <password> called without any password configured for the default user. \
-             Are you sure your configuration is correct?"))
+fn auth(call: Call<'_>) -> Later<'_> {
+    Box::pin(async move {
+        let Call { dispatcher, client, args } = call;
+        match args {
+            [_] if dispatcher.options.users.stranger().is_some() => {
+                Err(err("AUTH <password> called without any password configured for the default user. \
+                 Are you sure your configuration is correct?"))
+            }
+            [password] => authenticate(dispatcher, client, DEFAULT.as_bytes(), password).await,
+            [user, password] => authenticate(dispatcher, client, user, password).await,
+            _ => Err(syntax()),
         }
-        [password] => authenticate(call.dispatcher, call.client, b"default", password),
-        [user, password] => authenticate(call.dispatcher, call.client, user, password),
-        _ => Err(syntax()),
-    }
-    .map(|()| Reply::OK)
-}
-
-fn authenticate(dispatcher: &Dispatcher, client: &mut Client, user: &[u8], password: &[u8]) -> Result<(), ErrorReply> {
-    // Compared even for a user that there is not, so that time tells nothing about users.
-    let right = dispatcher.options.password.as_ref().is_none_or(|expected| expected.matches(password));
-    if right & (user == b"default") {
-        client.set_authenticated(true);
-        return Ok(());
-    }
-    tracing::warn!(client = client.id(), "authentication failed");
-    Err(ErrorReply {
-        code: ErrorCode::WrongPass,
-        message: "invalid username-password pair or user is disabled.".to_owned(),
+        .map(|()| Reply::OK)
     })
 }
 
+async fn authenticate(
+    dispatcher: &Dispatcher,
+    client: &mut Client,
+    user: &[u8],
+    password: &[u8],
+) -> Result<(), ErrorReply> {
+    match dispatcher.options.users.authenticate(user, password).await {
+        Some(user) => {
+            dispatcher.sign_in(client, Some(user));
+            Ok(())
+        }
+        None => {
+            tracing::warn!(client = client.id(), "authentication failed");
+            Err(ErrorReply {
+                code: ErrorCode::WrongPass,
+                message: "invalid username-password pair or user is disabled.".to_owned(),
+            })
+        }
+    }
+}
+
 /// Nothing changes unless all of it is right.
-fn hello(call: Call<'_>) -> Answer {
+fn hello(call: Call<'_>) -> Later<'_> {
+    Box::pin(hello_now(call))
+}
+
+async fn hello_now(call: Call<'_>) -> Answer {
     let Call { dispatcher, client, args } = call;
     let (version, mut options) = match args.split_first() {
         None => (client.resp(), &[][..]),
@@ -162,7 +177,7 @@ fn hello(call: Call<'_>) -> Answer {
         };
     }
     match credentials {
-        Some((user, password)) => authenticate(dispatcher, client, user, password)?,
+        Some((user, password)) => authenticate(dispatcher, client, user, password).await?,
         None if !client.is_authenticated() => {
             let message = "HELLO must be called with the client already authenticated, otherwise the HELLO <proto> \
                            AUTH <user> <pass> option can be used to authenticate the client and select the RESP \

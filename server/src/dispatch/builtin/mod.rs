@@ -3,6 +3,7 @@
 //! A handler sees the client, the arguments after its name, and the dispatcher with all that stands behind it. Its
 //! arity is checked before it is called.
 
+mod acl;
 mod client;
 mod cluster;
 mod command;
@@ -128,9 +129,8 @@ impl super::table::Row {
 }
 
 pub(super) fn all() -> impl Iterator<Item = &'static Builtin> {
-    [connection::ROWS, client::ROWS, server::ROWS, command::ROWS, config::ROWS, raft::ROWS, cluster::ROWS]
-        .into_iter()
-        .flatten()
+    let rows = [connection::ROWS, client::ROWS, acl::ROWS, server::ROWS, command::ROWS, config::ROWS, raft::ROWS];
+    rows.into_iter().chain([cluster::ROWS]).flatten()
 }
 
 /// The reply of a family's `HELP`: its members with their arguments and summaries, in Redis' form.

@@ -1,16 +1,16 @@
 //! `Connection`: the side that asks. Many requests may be under way on one connection.
 
 use super::frame::Frame;
-use super::{Error, Local, REQUESTS_MAX, Remote, hello};
+use super::{Error, Local, REQUESTS_MAX, Remote, hello, notice_silence};
+use crate::net::Stream;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncWriteExt, BufReader, BufWriter};
+use tokio::io::{AsyncWriteExt, BufReader, BufWriter, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -40,16 +40,24 @@ struct Waiting(Mutex<Option<HashMap<u64, Answer>>>);
 /// Connects to `address`, where the node `to` is expected, or any.
 pub async fn dial(address: &str, to: Option<u64>, local: &Local, timeout: Duration) -> Result<Connection, Error> {
     let failed = |source| Error::Connect { address: address.to_owned(), source };
-    let connecting = tokio::time::timeout(timeout, TcpStream::connect(address)).await;
+    let connecting = async {
+        let stream = TcpStream::connect(address).await?;
+        notice_silence(&stream)?;
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        match &local.tls {
+            Some(tls) => tls.connect(host.trim_start_matches('[').trim_end_matches(']'), stream).await,
+            None => Ok(Stream::plain(stream)),
+        }
+    };
+    let connecting = tokio::time::timeout(timeout, connecting).await;
     let mut stream = connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(failed)?;
-    stream.set_nodelay(true).map_err(failed)?;
     let remote = hello::dial(&mut stream, local, to, address).await?;
     Ok(Connection::start(stream, remote, local.frame_bytes_max))
 }
 
 impl Connection {
-    fn start(stream: TcpStream, remote: Remote, frame_bytes_max: usize) -> Connection {
-        let (read, write) = stream.into_split();
+    fn start(stream: Stream, remote: Remote, frame_bytes_max: usize) -> Connection {
+        let (read, write) = tokio::io::split(stream);
         let (requests, queue) = mpsc::channel(REQUESTS_MAX);
         let waiting = Arc::new(Waiting(Mutex::new(Some(HashMap::new()))));
         let closed = CancellationToken::new();
@@ -146,7 +154,7 @@ async fn ended_with(closed: CancellationToken, waiting: Arc<Waiting>, half: impl
     waiting.lock().take();
 }
 
-async fn send(write: OwnedWriteHalf, mut queue: mpsc::Receiver<Frame>) -> io::Result<()> {
+async fn send(write: WriteHalf<Stream>, mut queue: mpsc::Receiver<Frame>) -> io::Result<()> {
     let mut write = BufWriter::new(write);
     while let Some(frame) = queue.recv().await {
         frame.write(&mut write).await?;
@@ -158,7 +166,7 @@ async fn send(write: OwnedWriteHalf, mut queue: mpsc::Receiver<Frame>) -> io::Re
     Ok(())
 }
 
-async fn receive(read: OwnedReadHalf, waiting: Arc<Waiting>, frame_bytes_max: usize) -> io::Result<()> {
+async fn receive(read: ReadHalf<Stream>, waiting: Arc<Waiting>, frame_bytes_max: usize) -> io::Result<()> {
     let mut read = BufReader::new(read);
     while let Some(frame) = Frame::read(&mut read, frame_bytes_max).await? {
         let answer = waiting.lock().as_mut().and_then(|waiting| waiting.remove(&frame.id));

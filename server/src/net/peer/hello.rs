@@ -12,6 +12,7 @@
 
 use super::frame::Frame;
 use super::{Error, HELLO_TIMEOUT, PROTOCOL_VERSION};
+use crate::net::tls::Tls;
 use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
@@ -73,6 +74,8 @@ pub struct Local {
     pub cluster: Option<[u8; 16]>,
     pub node_id: u64,
     pub secret: Secret,
+    /// What connections are encrypted with.
+    pub tls: Option<Tls>,
     /// Largest request or answer.
     pub frame_bytes_max: usize,
 }
@@ -250,7 +253,7 @@ mod tests {
             let remote = encode(&Listen { cluster: None, node_id: 1 }).unwrap();
             write(&mut far, &Welcome::Yes { remote, proof: vec![2; 32] }).await.unwrap();
         });
-        let local = Local { cluster: None, node_id: 2, secret: Secret::new("s"), frame_bytes_max: 1 << 20 };
+        let local = Local { cluster: None, node_id: 2, secret: Secret::new("s"), tls: None, frame_bytes_max: 1 << 20 };
         let error = dial(&mut near, &local, None, "there").await.unwrap_err();
         assert!(matches!(error, Error::Impostor { .. }), "{error}");
         impostor.await.unwrap();

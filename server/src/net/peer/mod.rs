@@ -15,15 +15,31 @@ pub use dial::{Asked, Connection, dial};
 pub use hello::{Local, Remote, Secret};
 pub use serve::{Service, serve};
 
+use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::time::Duration;
+use tokio::net::TcpStream;
 
 /// Raised when nodes of two versions would not understand each other.
 const PROTOCOL_VERSION: u16 = 1;
 /// A connection that has not said who it is by then is closed.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests of one connection that are answered at a time; more wait in the sender's socket.
-const REQUESTS_MAX: usize = 256;
+const REQUESTS_MAX: usize = 1024;
+/// A connection on which nothing is acknowledged for so long is lost: the other machine, or the way to it, is gone.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// How often a connection without traffic is asked whether it still lives.
+const KEEPALIVE: Duration = Duration::from_secs(1);
+
+/// Has the system find out when the other side is gone without a word.
+fn notice_silence(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(SILENCE_MAX))?;
+    Ok(())
+}
 
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]

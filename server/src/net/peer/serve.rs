@@ -1,15 +1,14 @@
 //! The side that answers.
 
 use super::frame::Frame;
-use super::{Local, REQUESTS_MAX, Remote, hello};
+use super::{Local, REQUESTS_MAX, Remote, hello, notice_silence};
+use crate::net::Stream;
 use bytes::Bytes;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::task::Poll;
-use tokio::io::{AsyncWriteExt, BufReader, BufWriter};
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::io::{AsyncWriteExt, BufReader, BufWriter, WriteHalf};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -22,15 +21,10 @@ pub trait Service: Clone + Send + Sync + 'static {
 }
 
 /// Serves one connection until the other side closes it or `stop` is cancelled.
-pub async fn serve(
-    mut stream: TcpStream,
-    local: Local,
-    service: impl Service,
-    stop: CancellationToken,
-) -> io::Result<()> {
+pub async fn serve(mut stream: Stream, local: Local, service: impl Service, stop: CancellationToken) -> io::Result<()> {
+    notice_silence(stream.tcp())?;
     let remote = hello::listen(&mut stream, &local).await?;
-    stream.set_nodelay(true)?;
-    let (read, write) = stream.into_split();
+    let (read, write) = tokio::io::split(stream);
     let mut read = BufReader::new(read);
     let (answers, queue) = mpsc::channel(REQUESTS_MAX);
     let places = Arc::new(Semaphore::new(REQUESTS_MAX));
@@ -62,7 +56,7 @@ pub async fn serve(
     }
 }
 
-async fn send(write: OwnedWriteHalf, mut queue: mpsc::Receiver<Frame>) {
+async fn send(write: WriteHalf<Stream>, mut queue: mpsc::Receiver<Frame>) {
     let mut write = BufWriter::new(write);
     let sending = async {
         while let Some(frame) = queue.recv().await {

@@ -24,7 +24,7 @@ impl Service for Echo {
 }
 
 fn node(node_id: u64, secret: &str) -> Local {
-    Local { cluster: Some([7; 16]), node_id, secret: Secret::new(secret), frame_bytes_max: 1 << 20 }
+    Local { cluster: Some([7; 16]), node_id, secret: Secret::new(secret), tls: None, frame_bytes_max: 1 << 20 }
 }
 
 /// Node 1 with the secret "s", and why its connections ended.
@@ -38,7 +38,7 @@ async fn listen() -> (SocketAddr, CancellationToken, tokio::sync::mpsc::Unbounde
         while let Ok((stream, _)) = listener.accept().await {
             let (stopped, ends) = (stopped.clone(), ends.clone());
             tokio::spawn(async move {
-                let end = serve(stream, node(1, "s"), Echo, stopped).await;
+                let end = serve(crate::net::Stream::plain(stream), node(1, "s"), Echo, stopped).await;
                 let _ = ends.send(end.err().map_or_else(String::new, |error| error.to_string()));
             });
         }

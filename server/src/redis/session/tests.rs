@@ -1,6 +1,6 @@
 use super::*;
 use crate::dispatch::testing::{Fixture, fixture};
-use crate::dispatch::{Options as DispatchOptions, Password};
+use crate::dispatch::{Options as DispatchOptions, Users};
 use tokio::io::{DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
@@ -123,7 +123,9 @@ async fn replies_can_be_turned_off_and_left_out() {
 
 #[tokio::test]
 async fn authentication_takes_effect_within_a_pipeline() {
-    let fixture = fixture(DispatchOptions { password: Some(Password::new("pw")), ..DispatchOptions::default() });
+    let users = Users::default();
+    users.set(Some("pw"), None).unwrap();
+    let fixture = fixture(DispatchOptions { users, ..DispatchOptions::default() });
     let mut connection = open(&fixture, Options::default());
     let big = "x".repeat(20_000);
     let stream = format!("GET a\r\nAUTH pw\r\n*3\r\n$3\r\nSET\r\n$1\r\na\r\n$20000\r\n{big}\r\nGET b\r\n");
