@@ -114,6 +114,12 @@ pub struct Args {
     /// Answers reads with everything acknowledged before (the default).
     #[arg(long, overrides_with = "openreads", help_heading = DURABILITY)]
     pub(crate) noopenreads: bool,
+    /// How far such reads, and those after READONLY, may be behind; older ones are the leader's. 0 sets no limit.
+    #[arg(long, value_name = "DURATION", default_value_t = Interval::from_millis(10_000), help_heading = DURABILITY)]
+    pub(crate) max_staleness: Interval,
+    /// Lets the leader answer reads without asking the others each time. For all nodes or none; needs steady clocks.
+    #[arg(long, help_heading = DURABILITY)]
+    pub(crate) lease_reads: bool,
     /// Starts a new single-node cluster from a snapshot file; ignored when the data directory exists.
     #[arg(long, value_name = "FILE", help_heading = DURABILITY)]
     pub(crate) restore: Option<PathBuf>,

@@ -49,7 +49,11 @@ pub struct Config {
 
     /// Whether the log is synced to disk before a write is acknowledged.
     pub sync: bool,
+    /// Whether reads are answered by this node's own state unless a client wants otherwise.
     pub open_reads: bool,
+    /// How old that state may be; `None` for no limit.
+    pub staleness_max: Option<Duration>,
+    pub lease_reads: bool,
     pub restore: Option<PathBuf>,
     /// Stop once the node is ready.
     pub init_run_quit: bool,
@@ -152,6 +156,8 @@ impl Config {
             threads: args.threads.map_or_else(default_threads, units::Count::as_usize),
             sync: !args.nosync,
             open_reads: args.openreads,
+            staleness_max: args.max_staleness.unless_zero(),
+            lease_reads: args.lease_reads,
             restore: args.restore,
             init_run_quit: args.init_run_quit,
             snapshot_log_entries: args.snapshot_log_entries.0,

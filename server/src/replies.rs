@@ -14,13 +14,25 @@ pub struct Replies {
     bytes: Bytes,
     /// Where each reply ends.
     ends: Vec<u32>,
+    /// The log entry that gave them; 0 for those of reads.
+    index: u64,
 }
 
 impl Replies {
     /// `ends` rises and its last is the length of `bytes`.
     pub fn new(bytes: Bytes, ends: Vec<u32>) -> Replies {
         debug_assert_eq!(ends.last().copied().unwrap_or(0) as usize, bytes.len());
-        Replies { bytes, ends }
+        Replies { bytes, ends, index: 0 }
+    }
+
+    /// The same, given by that log entry.
+    pub fn at(self, index: u64) -> Replies {
+        Replies { index, ..self }
+    }
+
+    /// The log entry that gave them; 0 for those of reads.
+    pub fn index(&self) -> u64 {
+        self.index
     }
 
     pub fn len(&self) -> usize {
@@ -51,13 +63,14 @@ impl Replies {
         let start = range.start.checked_sub(1).map_or(0, |before| self.ends[before]);
         let ends: Vec<u32> = self.ends[range].iter().map(|end| end - start).collect();
         let end = start + ends.last().copied().unwrap_or(0);
-        Replies { bytes: self.bytes.slice(start as usize..end as usize), ends }
+        Replies { bytes: self.bytes.slice(start as usize..end as usize), ends, index: self.index }
     }
 }
 
-/// On the wire between nodes: `u32 count │ count × u32 end │ bytes`, little endian.
+/// On the wire between nodes: `u64 index │ u32 count │ count × u32 end │ bytes`, little endian.
 impl Replies {
     pub fn put(&self, out: &mut impl BufMut) {
+        out.put_u64_le(self.index);
         out.put_u32_le(self.ends.len() as u32);
         self.ends.iter().for_each(|end| out.put_u32_le(*end));
         out.put_slice(&self.bytes);
@@ -65,6 +78,7 @@ impl Replies {
 
     /// All of `bytes` as replies, if that is what they are.
     pub fn take(mut bytes: Bytes) -> Option<Replies> {
+        let index = bytes.try_get_u64_le().ok()?;
         let count = bytes.try_get_u32_le().ok()? as usize;
         if bytes.len() / size_of::<u32>() < count {
             return None;
@@ -76,7 +90,7 @@ impl Replies {
             resp3::check(value).ok()?;
             start = *end as usize;
         }
-        (start == bytes.len()).then_some(Replies { bytes, ends })
+        (start == bytes.len()).then_some(Replies { bytes, ends, index })
     }
 }
 

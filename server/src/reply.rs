@@ -20,6 +20,10 @@ pub enum Reply {
     Set(Vec<Reply>),
     /// Out-of-band data of RESP3; an array for RESP2.
     Push(Vec<Reply>),
+    /// What RESP2 has instead of an array: it has two nulls.
+    NullArray,
+    /// One after the other, for commands that have more than one reply.
+    Several(Vec<Reply>),
 }
 
 impl Reply {
@@ -65,6 +69,8 @@ pub enum ErrorCode {
     Try,
     /// No leader is known.
     ClusterDown,
+    /// Too few nodes answer.
+    NoQuorum,
     /// Nothing was done; sending it again later is safe.
     TryAgain,
     /// The outcome is not known: the command may or may not have been run.
@@ -94,6 +100,7 @@ impl ErrorCode {
             ErrorCode::Moved => "MOVED",
             ErrorCode::Try => "TRY",
             ErrorCode::ClusterDown => "CLUSTERDOWN",
+            ErrorCode::NoQuorum => "NOQUORUM",
             ErrorCode::TryAgain => "TRYAGAIN",
             ErrorCode::Unknown => "UNKNOWN",
             ErrorCode::Loading => "LOADING",

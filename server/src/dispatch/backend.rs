@@ -9,14 +9,16 @@ use super::testing::Fake;
 use crate::command::Command;
 use crate::guest::spec::Description;
 use crate::machine::{self, Machine};
-use crate::raft::{self, Change, Cluster, Member};
+use crate::raft::{self, Change, Cluster, Member, View};
 use crate::replies::Replies;
 use crate::reply::ErrorReply;
 use crate::storage::snapshots::{self, SnapshotInfo, Snapshots};
-use crate::type_config::Node;
+use crate::type_config::{Node, NodeId};
 use bytes::Bytes;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
 
 #[derive(Debug)]
 pub(super) enum Backend {
@@ -43,6 +45,20 @@ impl Backend {
             Backend::Node { cluster, .. } => cluster.read(commands).await,
             #[cfg(test)]
             Backend::Fake(fake) => fake.run('r', &commands),
+        }
+    }
+
+    /// From this node's own state if that is new enough, as `read` otherwise.
+    pub(super) async fn read_here(
+        &self,
+        commands: Vec<Command>,
+        index_min: u64,
+        age_max: Option<Duration>,
+    ) -> Result<Replies, raft::Error> {
+        match self {
+            Backend::Node { cluster, .. } => cluster.read_here(commands, index_min, age_max).await,
+            #[cfg(test)]
+            Backend::Fake(fake) => fake.run('h', &commands),
         }
     }
 
@@ -91,6 +107,23 @@ impl Backend {
             Backend::Node { cluster, .. } => cluster.status(),
             #[cfg(test)]
             Backend::Fake(fake) => fake.status(),
+        }
+    }
+
+    pub(super) fn view(&self) -> View {
+        match self {
+            Backend::Node { cluster, .. } => cluster.view(),
+            #[cfg(test)]
+            Backend::Fake(fake) => fake.view(),
+        }
+    }
+
+    /// Who leads, or was the last to lead, and every change of it.
+    pub(super) fn leaders(&self) -> watch::Receiver<Option<(NodeId, Node)>> {
+        match self {
+            Backend::Node { cluster, .. } => cluster.leaders(),
+            #[cfg(test)]
+            Backend::Fake(fake) => fake.leaders(),
         }
     }
 

@@ -5,6 +5,8 @@
 
 use super::acl::{DEFAULT, Rights, User};
 use super::clients::{Clients, Entry, Profile};
+use super::subscriptions::Subscriptions;
+use crate::reply::Reply;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +47,11 @@ pub struct Client {
     resp: Resp,
     replies: Replies,
     closing: bool,
+    /// Whether reads are answered by this node's own state.
+    reads_here: bool,
+    /// The log entry of its last write.
+    last_write: u64,
+    subscriptions: Subscriptions,
 }
 
 /// A user and what it may call.
@@ -56,7 +63,18 @@ pub(super) struct Known {
 
 impl Client {
     pub(super) fn new(entry: Arc<Entry>, clients: Arc<Clients>) -> Client {
-        Client { entry, clients, known: None, generation: 0, resp: Resp::V2, replies: Replies::On, closing: false }
+        Client {
+            entry,
+            clients,
+            known: None,
+            generation: 0,
+            resp: Resp::V2,
+            replies: Replies::On,
+            closing: false,
+            reads_here: false,
+            last_write: 0,
+            subscriptions: Subscriptions::default(),
+        }
     }
 
     pub fn id(&self) -> u64 {
@@ -109,6 +127,40 @@ impl Client {
                 false
             }
         }
+    }
+
+    /// What it is told without asking, once there is something.
+    pub async fn pushed(&mut self) -> Vec<Reply> {
+        self.subscriptions.next().await
+    }
+
+    pub fn is_subscribed(&self) -> bool {
+        self.subscriptions.count() > 0
+    }
+
+    pub(super) fn subscriptions(&self) -> &Subscriptions {
+        &self.subscriptions
+    }
+
+    pub(super) fn subscriptions_mut(&mut self) -> &mut Subscriptions {
+        &mut self.subscriptions
+    }
+
+    pub(super) fn reads_here(&self) -> bool {
+        self.reads_here
+    }
+
+    pub(super) fn read_here(&mut self, here: bool) {
+        self.reads_here = here;
+    }
+
+    /// The log entry that its own state must have for it to see what it has written.
+    pub(super) fn last_write(&self) -> u64 {
+        self.last_write
+    }
+
+    pub(super) fn note_write(&mut self, index: u64) {
+        self.last_write = self.last_write.max(index);
     }
 
     pub(super) fn entry(&self) -> &Arc<Entry> {

@@ -43,6 +43,14 @@ pub(super) fn unknown_command(words: &[bytes::Bytes]) -> ErrorReply {
     err(format!("unknown command '{name}', with args beginning with: {shown_args}"))
 }
 
+/// In RESP2 a client that has subscribed could not tell a reply from a message.
+pub(super) fn while_subscribed(command: &str) -> ErrorReply {
+    err(format!(
+        "Can't execute '{command}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+         context"
+    ))
+}
+
 fn shown(bytes: &[u8], most: usize) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(most)]).into_owned()
 }

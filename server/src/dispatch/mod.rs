@@ -12,6 +12,7 @@ mod clients;
 mod error;
 mod glob;
 mod stats;
+mod subscriptions;
 mod table;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -48,6 +49,10 @@ pub struct Options {
     /// Most clients at a time; one more is told so and disconnected.
     pub clients_max: usize,
     pub redirect: Redirect,
+    /// Whether reads are answered by this node's own state unless a client wants otherwise.
+    pub open_reads: bool,
+    /// How old that state may be; `None` for no limit.
+    pub staleness_max: Option<Duration>,
     /// Largest piece of a snapshot that one `RAFT SNAPSHOT READ` returns.
     pub snapshot_read_bytes_max: u64,
     /// Whether the log is synced before a write is acknowledged; shown in `INFO`.
@@ -64,6 +69,8 @@ impl Default for Options {
             users: Users::default(),
             clients_max: 10_000,
             redirect: Redirect::Forward,
+            open_reads: false,
+            staleness_max: None,
             snapshot_read_bytes_max: 64 << 20,
             sync: true,
             idle_timeout: None,
@@ -147,6 +154,7 @@ impl Dispatcher {
             Some(mut client) => {
                 self.stats.connected();
                 self.sign_in(&mut client, self.options.users.stranger());
+                client.read_here(self.options.open_reads);
                 Ok(client)
             }
             None => {
@@ -185,6 +193,9 @@ impl Dispatcher {
             return Route::Refuse(error::unknown_command(command.words()));
         };
         client.entry().note_row(at);
+        if client.is_subscribed() && client.resp() == Resp::V2 && !row.is_for_subscribers() {
+            return Route::Refuse(error::while_subscribed(&row.name));
+        }
         if !for_strangers && !self.may(client, at, row, command) {
             return Route::Refuse(ErrorReply {
                 code: ErrorCode::NoPerm,
@@ -259,15 +270,21 @@ impl Dispatcher {
     }
 
     /// Runs writes in order through the log: one reply each, or one error for all.
-    pub async fn write(&self, commands: Vec<Command>) -> Result<Replies, ErrorReply> {
+    pub async fn write(&self, client: &mut Client, commands: Vec<Command>) -> Result<Replies, ErrorReply> {
         let count = commands.len();
-        self.outcome(count, self.backend.propose(commands).await)
+        let replies = self.outcome(count, self.backend.propose(commands).await)?;
+        client.note_write(replies.index());
+        Ok(replies)
     }
 
     /// Runs reads in order on one state: one reply each, or one error for all.
-    pub async fn read(&self, commands: Vec<Command>) -> Result<Replies, ErrorReply> {
+    pub async fn read(&self, client: &Client, commands: Vec<Command>) -> Result<Replies, ErrorReply> {
         let count = commands.len();
-        self.outcome(count, self.backend.read(commands).await)
+        let read = match client.reads_here() {
+            true => self.backend.read_here(commands, client.last_write(), self.options.staleness_max).await,
+            false => self.backend.read(commands).await,
+        };
+        self.outcome(count, read)
     }
 
     fn outcome(&self, count: usize, outcome: Result<Replies, raft::Error>) -> Result<Replies, ErrorReply> {
@@ -276,4 +293,10 @@ impl Dispatcher {
             error::from_raft(&error, self.options.redirect)
         })
     }
+}
+
+/// Of `host:port`, the host without the brackets of IPv6.
+fn host_and_port(address: &str) -> (String, u16) {
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    (host.trim_start_matches('[').trim_end_matches(']').to_owned(), port.parse().unwrap_or(0))
 }

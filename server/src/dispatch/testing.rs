@@ -14,6 +14,7 @@ use crate::{machine, raft};
 use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Fixture {
@@ -42,6 +43,7 @@ struct State {
     fails: Option<fn() -> raft::Error>,
     has_no_leader: bool,
     follows: bool,
+    leaders: watch::Sender<Option<(u64, Node)>>,
 }
 
 impl Fake {
@@ -59,6 +61,9 @@ impl Fake {
         let mut state = self.lock();
         state.follows = true;
         state.has_no_leader = !has_leader;
+        if has_leader {
+            state.leaders.send_replace(Some((2, node(2))));
+        }
     }
 
     pub(super) fn run(&self, kind: char, commands: &[Command]) -> Result<Replies, raft::Error> {
@@ -105,6 +110,24 @@ impl Fake {
             members,
             last_quorum_contact: None,
         }
+    }
+
+    pub(super) fn view(&self) -> raft::View {
+        let leader = if self.lock().follows { 2 } else { 1 };
+        let settled = !self.lock().has_no_leader;
+        let online = |node_id| node_id == 1 || settled;
+        let visible = |member: raft::Member| raft::Visible { online: online(member.node_id), applied: Some(7), member };
+        let members = self.members().into_iter().map(visible).collect();
+        raft::View { node_id: 1, term: 1, leader, settled, members }
+    }
+
+    pub(super) fn leaders(&self) -> watch::Receiver<Option<(u64, Node)>> {
+        let leaders = &self.lock().leaders;
+        leaders.send_if_modified(|leader| {
+            leader.get_or_insert((1, node(1)));
+            false
+        });
+        leaders.subscribe()
     }
 
     pub(super) fn members(&self) -> Vec<raft::Member> {

@@ -1,3 +1,5 @@
+mod sentinel;
+
 use super::testing::{Fixture, fixture};
 use super::*;
 use crate::redis::{encode, encode_value};
@@ -25,8 +27,8 @@ impl Talk {
         let dispatcher = Arc::clone(&self.fixture.dispatcher);
         match dispatcher.route(&self.client, &command) {
             Route::Refuse(error) => Err(Reply::Error(error)),
-            Route::Write => dispatcher.write(vec![command]).await.map_err(Reply::Error),
-            Route::Read => dispatcher.read(vec![command]).await.map_err(Reply::Error),
+            Route::Write => dispatcher.write(&mut self.client, vec![command]).await.map_err(Reply::Error),
+            Route::Read => dispatcher.read(&self.client, vec![command]).await.map_err(Reply::Error),
             Route::Local(local) => Err(dispatcher.answer(local, &mut self.client, &command).await),
         }
     }
@@ -233,7 +235,7 @@ async fn cluster_clients_see_one_shard() {
 }
 
 #[tokio::test]
-async fn a_follower_shows_who_leads_and_stands_in_when_nobody_does() {
+async fn a_follower_shows_who_leads_and_who_has_failed() {
     let mut talk = plain();
     talk.fixture.cluster.follow(true);
     talk.expect(&[
@@ -255,8 +257,8 @@ async fn a_follower_shows_who_leads_and_stands_in_when_nobody_does() {
     assert_eq!(
         talk.ask("CLUSTER NODES").await,
         nodes(
-            &format!("{one} 127.0.0.1:11001@11001 myself,master - 0 0 1 connected 0-16383"),
-            &format!("{two} 127.0.0.1:11002@11002 slave {one} 0 0 1 connected"),
+            &format!("{two} 127.0.0.1:11002@11002 master,fail - 0 0 1 disconnected 0-16383"),
+            &format!("{one} 127.0.0.1:11001@11001 myself,slave {two} 0 0 1 connected"),
         )
     );
     talk.expect(&[("RAFT LEADER", "$0\r\n")].map(|(line, expected)| (line, expected.trim_end()))).await;
@@ -371,7 +373,7 @@ async fn info_has_redis_sections_and_our_own() {
 #[tokio::test]
 async fn every_family_has_help_and_every_builtin_answers_something() {
     let mut talk = plain();
-    for family in ["CLIENT", "COMMAND", "CONFIG", "RAFT", "CLUSTER"] {
+    for family in ["CLIENT", "COMMAND", "CONFIG", "RAFT", "CLUSTER", "SENTINEL"] {
         let help = talk.text(&format!("{family} HELP")).await;
         assert!(
             help.contains(&format!("+{family} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")),

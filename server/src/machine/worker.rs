@@ -118,7 +118,7 @@ impl Worker {
         let replies = match entry.payload {
             EntryPayload::Blank => Replies::default(),
             EntryPayload::Normal(proposal) => {
-                let replies = self.replica.apply(index, &proposal)?;
+                let replies = self.replica.apply(index, &proposal)?.at(index);
                 self.shared.count(replies.len() as u64);
                 for origin in proposal.origins().iter().filter(|origin| origin.node_id == self.node_id) {
                     self.shared.awaited.give(origin.request, &replies, origin.first, origin.count);

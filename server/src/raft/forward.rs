@@ -87,21 +87,23 @@ impl Forward {
 impl Cluster {
     /// Runs commands where the leader is.
     pub(super) async fn run(&self, way: Way, mut commands: Vec<Command>) -> Result<Replies, Error> {
-        let forward = &self.shared.forward;
-        if !forward.enabled || self.is_leader() {
+        if self.is_leader() {
             match self.queue(way).ask(commands, None).await {
                 Ok(replies) => return Ok(replies),
-                Err(Refusal { error: Error::NotLeader { .. } | Error::NoLeader, given_back: Some(back) })
-                    if forward.enabled =>
-                {
+                Err(Refusal { error: Error::NotLeader { .. } | Error::NoLeader, given_back: Some(back) }) => {
                     commands = back;
                 }
                 Err(refusal) => return Err(refusal.error),
             }
         }
+        let forward = &self.shared.forward;
         let mut patience = Patience::new(self);
         loop {
             match self.leader_now() {
+                // To be sent to one that has died would only be a longer way to its successor.
+                Some(leader) if !forward.enabled && self.shared.presence.answers(leader.node_id) => {
+                    return Err(Error::NotLeader { leader: leader.node });
+                }
                 Some(leader) if leader.node_id == self.shared.node_id => {
                     match self.queue(way).ask(commands, None).await {
                         Ok(replies) => return Ok(replies),
@@ -111,7 +113,7 @@ impl Cluster {
                         Err(refusal) => return Err(refusal.error),
                     }
                 }
-                Some(leader) => {
+                Some(leader) if forward.enabled => {
                     let tried = match way {
                         Way::Write => self.write_there(&leader, &commands).await,
                         Way::Read => self.read_there(&leader, &commands).await,
@@ -120,10 +122,24 @@ impl Cluster {
                         return outcome;
                     }
                 }
-                None => {}
+                _ => {}
             }
             patience.wait().await?;
         }
+    }
+
+    /// Whether this node has applied the entry `index`, or does soon.
+    pub(super) async fn reaches(&self, index: u64) -> Result<bool, Error> {
+        let applied = || self.shared.machine.status().applied.map_or(0, |log_id| log_id.index);
+        if applied() >= index {
+            return Ok(true);
+        }
+        if self.shared.stopping.is_cancelled() {
+            return Err(Error::Stopped);
+        }
+        let wait = self.shared.raft.wait(Some(self.shared.forward.leader_wait));
+        let reached = wait.applied_index_at_least(Some(index), "a client's own write").await;
+        Ok(reached.is_ok() || applied() >= index)
     }
 
     /// Has the leader make a change, wherever it is.

@@ -5,6 +5,7 @@
 //! ```text
 //! propose → forward → queue → proposer → openraft → storage (append) … machine (apply) → replies
 //! read    → forward → queue → reads    → openraft (ReadIndex) → machine → replies
+//! read_here → presence (how old?) → queue → reads → machine → replies
 //!              ↓                             ↓ network
 //!           link → another node:          service → openraft or queue there
 //! ```
@@ -19,6 +20,7 @@ mod link;
 mod membership;
 mod network;
 mod options;
+mod presence;
 mod proposer;
 mod queue;
 mod reads;
@@ -38,14 +40,15 @@ pub use self::join::{Knock, knock, new_node_id};
 pub use self::options::Options;
 pub use self::restore::begin_after;
 pub use self::rpc::Change;
-pub use self::status::{Member, Role, Status};
+pub use self::status::{Member, Role, Status, View, Visible};
 
 use self::compaction::Compaction;
 use self::forward::{Forward, Way};
 use self::link::Peers;
+use self::presence::Presence;
 use self::proposer::Proposer;
 use self::queue::Queue;
-use self::reads::Reads;
+use self::reads::{Lease, Policy, Reads};
 use crate::command::Command;
 use crate::machine::{Machine, StateMachine};
 use crate::net::peer::Local;
@@ -87,6 +90,11 @@ struct Shared {
     forward: Forward,
     writes: Queue,
     reads: Queue,
+    /// Reads of this node's own state.
+    reads_here: Queue,
+    presence: Presence,
+    /// How long a leader counts on what a quorum has confirmed, if it does.
+    lease: Option<Duration>,
     compaction: Compaction,
     /// How old a node's last answer may be for it to count as one that answers.
     answer_timeout: Duration,
@@ -120,12 +128,19 @@ impl Cluster {
 
         let writes = Queue::new(options.queue_commands_max, options.queue_bytes_max);
         let reads = Queue::new(options.queue_commands_max, options.queue_bytes_max);
+        let reads_here = Queue::new(options.queue_commands_max, options.queue_bytes_max);
+        let presence = Presence::new(options.election_timeout_max);
+        let stopping = CancellationToken::new();
         let compaction = Compaction::new(raft.clone(), log.clone(), &options);
         let tasks = TaskTracker::new();
         let proposer = Proposer::new(raft.clone(), machine.clone(), writes.clone(), &options);
-        let reading = Reads::new(raft.clone(), machine.clone(), reads.clone(), &options);
+        let lease = options.lease().map(|age_max| Lease::new(age_max, presence.clone(), stopping.clone()));
+        let policy = Policy::Linearizable { raft: raft.clone(), lease };
+        let reading = Reads::new(policy, machine.clone(), reads.clone(), &options);
+        let reading_here = Reads::new(Policy::Here, machine.clone(), reads_here.clone(), &options);
         supervise::task(&tasks, "proposer", machine.alarm(), proposer.run());
         supervise::task(&tasks, "reads", machine.alarm(), reading.run());
+        supervise::task(&tasks, "reads of its own state", machine.alarm(), reading_here.run());
         supervise::task(&tasks, "compaction", machine.alarm(), compaction.clone().run());
         supervise::core(&raft, machine.alarm());
 
@@ -142,15 +157,22 @@ impl Cluster {
                 forward,
                 writes,
                 reads,
+                reads_here,
+                presence,
+                lease: options.lease(),
                 compaction,
                 answer_timeout: options.election_timeout_max,
                 transfer_timeout: options.election_timeout_max,
-                stopping: CancellationToken::new(),
+                stopping,
                 tasks: tasks.clone(),
             }),
         };
         supervise::task(&tasks, "membership", alarm.clone(), cluster.clone().follow_membership());
-        supervise::task(&tasks, "vigil", alarm, cluster.clone().keep_vigil());
+        supervise::task(&tasks, "presence", alarm.clone(), cluster.clone().keep_presence(options.heartbeat * 2));
+        // It elects although the leader may hold a lease: a process that seems to have ended may still read.
+        if !options.lease_reads {
+            supervise::task(&tasks, "vigil", alarm, cluster.clone().keep_vigil());
+        }
         tasks.close();
         if let Err(error) = membership::lead_if_alone(&cluster, &options, is_new).await {
             cluster.shutdown().await;
@@ -175,6 +197,23 @@ impl Cluster {
             return Ok(Replies::default());
         }
         self.run(Way::Read, commands).await
+    }
+
+    /// Runs commands that change nothing on this node's own state, if that has the entry `index_min` and is known to be
+    /// no older than `age_max`; as `read` if not.
+    pub async fn read_here(
+        &self,
+        commands: Vec<Command>,
+        index_min: u64,
+        age_max: Option<Duration>,
+    ) -> Result<Replies, Error> {
+        if commands.is_empty() {
+            return Ok(Replies::default());
+        }
+        if !self.reaches(index_min).await? || !self.is_fresh(age_max) {
+            return self.read(commands).await;
+        }
+        self.shared.reads_here.ask(commands, None).await.map_err(|refusal| refusal.error)
     }
 
     /// Returns when everything proposed before is committed and applied.
@@ -227,6 +266,7 @@ impl Cluster {
         shared.stopping.cancel();
         shared.writes.close();
         shared.reads.close();
+        shared.reads_here.close();
         shared.compaction.close();
         // Without a quorum nothing in flight is ever answered; stopping Raft then answers it.
         let drained = tokio::time::timeout(DRAIN_TIMEOUT, shared.tasks.wait()).await.is_ok();

@@ -17,6 +17,9 @@ pub struct Options {
     pub forward: bool,
     /// How long commands are held while no leader can be reached.
     pub leader_wait: Duration,
+    /// Whether a leader answers reads without asking the others while a quorum has confirmed it lately. It assumes that
+    /// the clocks of the nodes run at about the same rate, and must be the same on all of them.
+    pub lease_reads: bool,
     /// How old the last tick may get before a proposal carries a new seed.
     pub tick: Duration,
     /// What one proposal carries at most, but for a single larger group.
@@ -49,6 +52,7 @@ impl Options {
             bootstrap: true,
             forward: true,
             leader_wait: Duration::from_secs(5),
+            lease_reads: false,
             tick: Duration::from_millis(200),
             batch_commands_max: 4096,
             batch_bytes_max: 1 << 20,
@@ -62,6 +66,12 @@ impl Options {
             election_timeout_min: Duration::from_millis(1000),
             election_timeout_max: Duration::from_millis(2000),
         }
+    }
+
+    /// How long a leader counts on what a quorum has confirmed: less than the time for which its followers elect nobody
+    /// else, by more than any two clocks differ in rate.
+    pub(super) fn lease(&self) -> Option<Duration> {
+        self.lease_reads.then(|| self.election_timeout_min * 3 / 4)
     }
 
     pub(super) fn openraft(&self) -> Result<openraft::Config, Error> {

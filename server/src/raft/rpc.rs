@@ -37,12 +37,14 @@ pub(super) enum Kind {
     Read = 9,
     /// A change that an operator asked for: `Change`.
     Change = 10,
+    /// Whether the node is there, and how far: answered with `Pong`.
+    Ping = 11,
 }
 
 impl Kind {
     pub(super) fn of(number: u8) -> Option<Kind> {
-        use Kind::{Append, Change, Join, PreVote, Propose, Read, SnapshotChunk, SnapshotEnd, Transfer, Vote};
-        let all = [Append, Vote, PreVote, Transfer, SnapshotChunk, SnapshotEnd, Join, Propose, Read, Change];
+        use Kind::{Append, Change, Join, Ping, PreVote, Propose, Read, SnapshotChunk, SnapshotEnd, Transfer, Vote};
+        let all = [Append, Vote, PreVote, Transfer, SnapshotChunk, SnapshotEnd, Join, Propose, Read, Change, Ping];
         all.into_iter().find(|kind| *kind as u8 == number)
     }
 }
@@ -187,6 +189,23 @@ pub enum Change {
     },
 }
 
+/// What a node says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pong {
+    pub(super) applied: u64,
+    /// Of a leader alone.
+    pub(super) lead: Option<Lead>,
+    /// Whether it elects no other leader while the lease of one may last.
+    pub(super) keeps_leases: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Lead {
+    pub(super) committed: u64,
+    /// How long ago a quorum confirmed it.
+    pub(super) confirmed_ms: u64,
+}
+
 /// Why a request that was forwarded was not answered as it should be.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Failure {
@@ -220,7 +239,7 @@ pub(super) fn decode_forwarded(mut bytes: Bytes) -> Result<(u64, u64, Vec<Comman
 pub(super) fn encode_answer(outcome: Result<Replies, Failure>) -> Result<Bytes, Error> {
     match outcome {
         Ok(replies) => {
-            let mut out = BytesMut::with_capacity(5 + 4 * replies.len() + replies.bytes());
+            let mut out = BytesMut::with_capacity(13 + 4 * replies.len() + replies.bytes());
             out.put_u8(0);
             replies.put(&mut out);
             Ok(out.freeze())
@@ -281,9 +300,9 @@ mod tests {
 
     #[test]
     fn a_kind_is_known_by_its_number() {
-        assert_eq!((1..=10).filter_map(Kind::of).count(), 10);
+        assert_eq!((1..=11).filter_map(Kind::of).count(), 11);
         assert_eq!(Kind::of(Kind::Change as u8), Some(Kind::Change));
         assert_eq!(Kind::of(0), None);
-        assert_eq!(Kind::of(11), None);
+        assert_eq!(Kind::of(12), None);
     }
 }

@@ -34,6 +34,7 @@ impl Service for Cluster {
                 let installed = snapshots::install(raft, self.shared.machine.snapshots(), &payload).await;
                 installed.map_err(|error| told(&error))
             }
+            Kind::Ping => encoded(&self.pong().await.map_err(text)?),
             Kind::Join => encoded(&self.admit(from, decoded(&payload)?).await),
             Kind::Propose | Kind::Read => {
                 let (ticket, commands) = forwarded(from.node_id, payload).map_err(text)?;

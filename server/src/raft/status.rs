@@ -55,6 +55,29 @@ pub struct Member {
     pub voter: bool,
 }
 
+/// The cluster as clients should see it, at one moment.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// This node.
+    pub node_id: NodeId,
+    pub term: u64,
+    /// Who leads, or else was the last to lead, or else this node: clients want one to begin with.
+    pub leader: NodeId,
+    /// Whether that one leads and answers.
+    pub settled: bool,
+    pub members: Vec<Visible>,
+}
+
+/// A member as this node sees it.
+#[derive(Clone, Debug)]
+pub struct Visible {
+    pub member: Member,
+    /// Whether it answers.
+    pub online: bool,
+    /// Up to which index it has applied the log, as far as this node knows.
+    pub applied: Option<u64>,
+}
+
 impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.node, if self.voter { "voter" } else { "nonvoter" })

@@ -28,7 +28,7 @@ pub fn encode_value(out: &mut BytesMut, resp: Resp, value: Value<'_>) {
 
 fn encode3(out: &mut BytesMut, reply: &Reply) {
     match reply {
-        Reply::Null => out.put_token(Token::Null),
+        Reply::Null | Reply::NullArray => out.put_token(Token::Null),
         Reply::Boolean(value) => out.put_token(Token::Boolean(*value)),
         Reply::Integer(value) => out.put_token(Token::Integer(*value)),
         Reply::Double(value) => out.put_token(Token::Double(resp3::double_text(*value).as_bytes())),
@@ -44,6 +44,7 @@ fn encode3(out: &mut BytesMut, reply: &Reply) {
         Reply::Array(items) => put_items(out, b'*', items, encode3),
         Reply::Set(items) => put_items(out, b'~', items, encode3),
         Reply::Push(items) => put_items(out, b'>', items, encode3),
+        Reply::Several(replies) => replies.iter().for_each(|reply| encode3(out, reply)),
         Reply::Map(pairs) => {
             out.put_number(b'%', pairs.len() as i64);
             for (key, value) in pairs {
@@ -57,6 +58,8 @@ fn encode3(out: &mut BytesMut, reply: &Reply) {
 fn encode2(out: &mut BytesMut, reply: &Reply) {
     match reply {
         Reply::Null => out.put_slice(b"$-1\r\n"),
+        Reply::NullArray => out.put_slice(b"*-1\r\n"),
+        Reply::Several(replies) => replies.iter().for_each(|reply| encode2(out, reply)),
         Reply::Boolean(value) => out.put_number(b':', i64::from(*value)),
         Reply::Double(value) => out.put_token(Token::Bulk(resp3::double_text(*value).as_bytes())),
         Reply::Verbatim(text) => out.put_token(Token::Bulk(text.as_bytes())),

@@ -149,7 +149,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     async fn read(&mut self, ended: &CancellationToken) -> Result<(), End> {
-        let idle = self.wire.options.idle_timeout;
+        // Who listens for news has nothing to say.
+        let idle = self.wire.options.idle_timeout.filter(|_| !self.client.is_subscribed());
         let idle = async {
             match idle {
                 Some(idle) => tokio::time::sleep(idle).await,
@@ -160,6 +161,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             biased;
             () = ended.cancelled() => return Err(End::Ended),
             read = self.wire.stream.read_buf(self.decoder.room()) => read,
+            messages = self.client.pushed() => {
+                messages.iter().for_each(|message| encode(&mut self.wire.output, self.client.resp(), message));
+                return self.wire.flush().await;
+            }
             () = idle => return Err(End::Idle),
         };
         match read {
@@ -209,8 +214,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let count = commands.len();
         let outcome = match (count, group.writes) {
             (0, _) => Ok(Replies::default()),
-            (_, true) => self.dispatcher.write(commands).await,
-            (_, false) => self.dispatcher.read(commands).await,
+            (_, true) => self.dispatcher.write(&mut self.client, commands).await,
+            (_, false) => self.dispatcher.read(&self.client, commands).await,
         };
         let replies = match outcome {
             Ok(replies) => replies,

@@ -1,12 +1,13 @@
 //! `CLUSTER`: one shard of all slots, as cluster clients want to see it.
 //!
 //! The leader is the master and the others its replicas, so that a client knows whom to ask when the leader is gone.
-//! While no leader is known this node stands in for it: an error would leave the client with no view at all.
+//! While no leader is known the last one stands there and is said to have failed, as Redis has it: an error would leave
+//! the client with no view at all.
 
-use super::{Answer, Arg, Builtin, Call, PLAIN, Run, help, integer, verbatim};
-use crate::dispatch::Dispatcher;
+use super::{Answer, Arg, Builtin, Call, FAST, PLAIN, Run, help, integer, lossy, verbatim};
 use crate::dispatch::error::{err, not_an_integer};
-use crate::raft::Member;
+use crate::dispatch::{Client, Dispatcher, host_and_port};
+use crate::raft::{View, Visible};
 use crate::reply::{ErrorReply, Reply};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -27,20 +28,20 @@ pub(super) const ROWS: &[Builtin] = &[
     Builtin {
         name: "READONLY",
         arity: 1,
-        flags: PLAIN,
+        flags: FAST,
         group: "cluster",
-        summary: "Accepted for compatibility: reads are linearizable wherever they are sent",
+        summary: "From here on reads may be answered by this node and be behind the leader, up to --max-staleness",
         arguments: &[],
-        run: Run::Now(|_| Ok(Reply::OK)),
+        run: Run::Now(|call| Ok(read_here(call.client, true))),
     },
     Builtin {
         name: "READWRITE",
         arity: 1,
-        flags: PLAIN,
+        flags: FAST,
         group: "cluster",
-        summary: "Accepted for compatibility",
+        summary: "From here on reads are linearizable, wherever they are sent",
         arguments: &[],
-        run: Run::Now(|_| Ok(Reply::OK)),
+        run: Run::Now(|call| Ok(read_here(call.client, false))),
     },
 ];
 
@@ -59,6 +60,7 @@ const MEMBERS: &[Builtin] = &[
     member("SLOTS", 2, "Returns the slots with their nodes", &[], |call| Ok(slots(call.dispatcher))),
     member("SHARDS", 2, "Returns the shards with their nodes", &[], |call| Ok(shards(call.dispatcher))),
     member("NODES", 2, "Returns the nodes, a line for each", &[], |call| Ok(nodes(call.dispatcher))),
+    member("REPLICAS", 3, "Returns the replicas of a node, a line for each", &[Arg::text("node-id")], replicas),
     member("MYID", 2, "Returns the id of this node", &[], |call| {
         Ok(Reply::bulk(hash(&call.dispatcher.backend.status().node.name)))
     }),
@@ -82,52 +84,75 @@ const MEMBERS: &[Builtin] = &[
     member("HELP", 2, "Prints this help.", &[], |_| help("CLUSTER", MEMBERS)),
 ];
 
-/// The members with exactly one leader, who comes first.
-fn view(dispatcher: &Dispatcher) -> Vec<Member> {
-    let own = dispatcher.backend.status();
-    let mut members = dispatcher.backend.members();
-    if !members.iter().any(|member| member.leader) {
-        match members.iter_mut().find(|member| member.node_id == own.node_id) {
-            Some(member) => member.leader = true,
-            None => members.push(Member { node_id: own.node_id, node: own.node, leader: true, voter: own.voter }),
-        }
+fn read_here(client: &mut Client, here: bool) -> Reply {
+    client.read_here(here);
+    Reply::OK
+}
+
+/// What clients are shown, the master first.
+pub(super) struct Shard {
+    pub(super) view: View,
+}
+
+impl Shard {
+    pub(super) fn new(dispatcher: &Dispatcher) -> Shard {
+        let mut view = dispatcher.backend.view();
+        let leader = view.leader;
+        view.members.sort_by_key(|visible| (visible.member.node_id != leader, visible.member.node_id));
+        Shard { view }
     }
-    members.sort_by_key(|member| (!member.leader, member.node_id));
-    members
+
+    pub(super) fn is_master(&self, node: &Visible) -> bool {
+        node.member.node_id == self.view.leader
+    }
+
+    pub(super) fn is_myself(&self, node: &Visible) -> bool {
+        node.member.node_id == self.view.node_id
+    }
+
+    /// A master that may not be followed is not one to be recommended, whether it answers or not.
+    pub(super) fn is_online(&self, node: &Visible) -> bool {
+        node.online && (self.view.settled || !self.is_master(node))
+    }
+
+    pub(super) fn master(&self) -> Option<&Visible> {
+        self.view.members.first().filter(|node| self.is_master(node))
+    }
+
+    pub(super) fn replicas(&self) -> impl Iterator<Item = &Visible> {
+        self.view.members.iter().filter(|node| !self.is_master(node))
+    }
 }
 
 /// Forty hex digits, as clients expect of a node's id.
-fn hash(name: &str) -> String {
+pub(super) fn hash(name: &str) -> String {
     Sha256::digest(name).iter().take(20).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Of `host:port`, the host without the brackets of IPv6.
-pub(super) fn host_and_port(address: &str) -> (String, u16) {
-    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
-    (host.trim_start_matches('[').trim_end_matches(']').to_owned(), port.parse().unwrap_or(0))
-}
-
 fn info(dispatcher: &Dispatcher) -> Reply {
-    let status = dispatcher.backend.status();
-    let state = if dispatcher.backend.leader().is_some() { "ok" } else { "fail" };
-    let known = view(dispatcher).len();
+    let Shard { view } = Shard::new(dispatcher);
+    let (state, ok, fail) = if view.settled { ("ok", SLOTS, 0) } else { ("fail", 0, SLOTS) };
     verbatim(format!(
-        "cluster_enabled:1\r\ncluster_state:{state}\r\ncluster_slots_assigned:{SLOTS}\r\ncluster_slots_ok:{SLOTS}\r\n\
-         cluster_slots_pfail:0\r\ncluster_slots_fail:0\r\ncluster_known_nodes:{known}\r\ncluster_size:1\r\n\
-         cluster_current_epoch:{0}\r\ncluster_my_epoch:{0}\r\ncluster_stats_messages_sent:0\r\n\
+        "cluster_enabled:1\r\ncluster_state:{state}\r\ncluster_slots_assigned:{SLOTS}\r\ncluster_slots_ok:{ok}\r\n\
+         cluster_slots_pfail:0\r\ncluster_slots_fail:{fail}\r\ncluster_known_nodes:{known}\r\ncluster_size:1\r\n\
+         cluster_current_epoch:{term}\r\ncluster_my_epoch:{term}\r\ncluster_stats_messages_sent:0\r\n\
          cluster_stats_messages_received:0\r\n",
-        status.term
+        known = view.members.len(),
+        term = view.term
     ))
 }
 
+/// As Redis does, leaves out replicas that do not answer.
 fn slots(dispatcher: &Dispatcher) -> Reply {
+    let shard = Shard::new(dispatcher);
+    let listed = shard.view.members.iter().filter(|node| shard.is_master(node) || shard.is_online(node));
     let mut range = vec![Reply::Integer(0), Reply::Integer(LAST_SLOT)];
-    range.extend(view(dispatcher).into_iter().map(|member| {
-        let (host, port) = host_and_port(&member.node.address);
+    range.extend(listed.map(|node| {
+        let (host, port) = host_and_port(&node.member.node.address);
         Reply::Array(vec![
             Reply::bulk(host),
             Reply::Integer(i64::from(port)),
-            Reply::bulk(hash(&member.node.name)),
+            Reply::bulk(hash(&node.member.node.name)),
             Reply::Array(vec![]),
         ])
     }));
@@ -135,39 +160,71 @@ fn slots(dispatcher: &Dispatcher) -> Reply {
 }
 
 fn shards(dispatcher: &Dispatcher) -> Reply {
-    let applied = dispatcher.backend.status().applied_index() as i64;
-    let node = |member: Member| {
-        let (host, port) = host_and_port(&member.node.address);
+    let shard = Shard::new(dispatcher);
+    let node = |node: &Visible| {
+        let (host, port) = host_and_port(&node.member.node.address);
         Reply::fields([
-            ("id", Reply::bulk(hash(&member.node.name))),
+            ("id", Reply::bulk(hash(&node.member.node.name))),
             ("port", Reply::Integer(i64::from(port))),
             ("ip", Reply::bulk(host.as_str())),
             ("endpoint", Reply::bulk(host)),
-            ("role", Reply::bulk(if member.leader { "master" } else { "replica" })),
-            ("replication-offset", Reply::Integer(applied)),
-            ("health", Reply::bulk("online")),
+            ("role", Reply::bulk(if shard.is_master(node) { "master" } else { "replica" })),
+            ("replication-offset", Reply::Integer(offset(node))),
+            ("health", Reply::bulk(if shard.is_online(node) { "online" } else { "fail" })),
         ])
     };
-    let nodes = view(dispatcher).into_iter().map(node).collect();
+    let nodes = shard.view.members.iter().map(node).collect();
     let slots = Reply::Array(vec![Reply::Integer(0), Reply::Integer(LAST_SLOT)]);
     Reply::Array(vec![Reply::fields([("slots", slots), ("nodes", Reply::Array(nodes))])])
 }
 
+/// The index up to which a node has applied the log stands for Redis' offset.
+pub(super) fn offset(node: &Visible) -> i64 {
+    node.applied.unwrap_or(0) as i64
+}
+
 fn nodes(dispatcher: &Dispatcher) -> Reply {
-    let own = dispatcher.backend.status();
-    let members = view(dispatcher);
-    let leader = members.first().map(|leader| hash(&leader.node.name)).unwrap_or_default();
-    let line = |member: &Member| {
-        let (host, port) = host_and_port(&member.node.address);
-        let myself = if member.node_id == own.node_id { "myself," } else { "" };
-        let part = match member.leader {
-            true => format!("{myself}master - 0 0 {} connected 0-{LAST_SLOT}", own.term),
-            false => format!("{myself}slave {leader} 0 0 {} connected", own.term),
+    let shard = Shard::new(dispatcher);
+    verbatim(shard.view.members.iter().map(|node| shard.line(node)).collect())
+}
+
+/// The nodes that follow the named one.
+fn replicas(call: Call<'_>) -> Answer {
+    let shard = Shard::new(call.dispatcher);
+    let named = |node: &&Visible| hash(&node.member.node.name).as_bytes() == &*call.args[0];
+    match shard.view.members.iter().find(named) {
+        None => Err(err(format!("Unknown node {}", lossy(&call.args[0])))),
+        Some(node) if !shard.is_master(node) => Err(err("The specified node is not a master")),
+        Some(_) => Ok(Reply::Array(shard.replicas().map(|node| Reply::bulk(shard.line(node).trim_end())).collect())),
+    }
+}
+
+impl Shard {
+    /// A line of `CLUSTER NODES`.
+    fn line(&self, node: &Visible) -> String {
+        let (host, port) = host_and_port(&node.member.node.address);
+        let mut flags = Vec::new();
+        if self.is_myself(node) {
+            flags.push("myself");
+        }
+        flags.push(if self.is_master(node) { "master" } else { "slave" });
+        if !self.is_online(node) {
+            flags.push("fail");
+        }
+        let master = match self.is_master(node) {
+            true => "-".to_owned(),
+            false => self.master().map_or_else(|| "-".to_owned(), |master| hash(&master.member.node.name)),
         };
+        let link = if node.online { "connected" } else { "disconnected" };
+        let slots = if self.is_master(node) { format!(" 0-{LAST_SLOT}") } else { String::new() };
         // Peers use the port that clients use.
-        format!("{} {host}:{port}@{port} {part}\n", hash(&member.node.name))
-    };
-    verbatim(members.iter().map(line).collect())
+        format!(
+            "{} {host}:{port}@{port} {} {master} 0 0 {} {link}{slots}\n",
+            hash(&node.member.node.name),
+            flags.join(","),
+            self.view.term
+        )
+    }
 }
 
 fn check_slot(arg: &Bytes) -> Result<(), ErrorReply> {

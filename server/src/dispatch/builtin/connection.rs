@@ -3,6 +3,7 @@
 use super::{Answer, Arg, Builtin, Call, FAST, Later, Run, STRANGER, integer, is, lossy};
 use crate::dispatch::acl::DEFAULT;
 use crate::dispatch::error::{err, not_an_integer, syntax, wrong_arity};
+use crate::dispatch::subscriptions::Subscriptions;
 use crate::dispatch::{Client, Dispatcher, Resp};
 use crate::reply::{ErrorCode, ErrorReply, Reply};
 
@@ -81,6 +82,10 @@ pub(super) const ROWS: &[Builtin] = &[
 
 fn ping(call: Call<'_>) -> Answer {
     match call.args {
+        [] | [_] if call.client.is_subscribed() && call.client.resp() == Resp::V2 => {
+            let message = call.args.first().cloned().unwrap_or_default();
+            Ok(Reply::Array(vec![Reply::bulk("pong"), Reply::Bulk(message)]))
+        }
         [] => Ok(Reply::Simple("PONG".into())),
         [message] => Ok(Reply::Bulk(message.clone())),
         _ => Err(wrong_arity("ping")),
@@ -97,6 +102,8 @@ fn reset(call: Call<'_>) -> Answer {
     call.dispatcher.sign_in(call.client, stranger);
     call.client.set_resp(Resp::V2);
     call.client.want_replies(true);
+    call.client.read_here(call.dispatcher.options.open_reads);
+    *call.client.subscriptions_mut() = Subscriptions::default();
     call.client.change_profile(|profile| profile.name.clear());
     Ok(Reply::Simple("RESET".into()))
 }

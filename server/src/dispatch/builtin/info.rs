@@ -1,8 +1,10 @@
 //! `INFO`: the state of the server in Redis' sections and names, and two sections of our own.
 
+use super::cluster::{Shard, offset};
 use super::connection::{REDIS_VERSION, role};
 use super::{Answer, Call, is, raft, verbatim};
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Dispatcher, host_and_port};
+use crate::raft::Visible;
 use bytes::Bytes;
 use std::fmt::Display;
 
@@ -60,7 +62,7 @@ fn server(dispatcher: &Dispatcher, lines: &mut Lines) {
     lines.put("os", std::env::consts::OS);
     lines.put("arch_bits", usize::BITS);
     lines.put("process_id", std::process::id());
-    lines.put("tcp_port", super::cluster::host_and_port(&status.node.address).1);
+    lines.put("tcp_port", host_and_port(&status.node.address).1);
     lines.put("uptime_in_seconds", uptime);
     lines.put("uptime_in_days", uptime / 86_400);
 }
@@ -104,18 +106,28 @@ fn stats(dispatcher: &Dispatcher, lines: &mut Lines) {
 }
 
 fn replication(dispatcher: &Dispatcher, lines: &mut Lines) {
-    let members = dispatcher.backend.members();
+    let shard = Shard::new(dispatcher);
     let applied = dispatcher.backend.status().applied_index();
     lines.put("role", role(dispatcher));
     if dispatcher.backend.is_leader() {
-        lines.put("connected_slaves", members.iter().filter(|member| !member.leader).count());
+        let online: Vec<&Visible> = shard.replicas().filter(|node| node.online).collect();
+        lines.put("connected_slaves", online.len());
+        for (number, node) in online.into_iter().enumerate() {
+            let (host, port) = host_and_port(&node.member.node.address);
+            let offset = offset(node);
+            lines.put(
+                &format!("slave{number}"),
+                format_args!("ip={host},port={port},state=online,offset={offset},lag=0"),
+            );
+        }
     } else {
-        let leader = dispatcher.backend.leader().map(|leader| leader.address).unwrap_or_default();
-        let (host, port) = super::cluster::host_and_port(&leader);
+        let leader = shard.master().map(|master| master.member.node.address.as_str()).unwrap_or_default();
+        let (host, port) = host_and_port(leader);
         lines.put("master_host", host);
         lines.put("master_port", port);
-        lines.put("master_link_status", if leader.is_empty() { "down" } else { "up" });
+        lines.put("master_link_status", if shard.view.settled { "up" } else { "down" });
         lines.put("slave_repl_offset", applied);
+        lines.put("slave_read_only", 1);
     }
     lines.put("master_repl_offset", applied);
 }

@@ -10,7 +10,9 @@ mod command;
 mod config;
 mod connection;
 mod info;
+mod pubsub;
 mod raft;
+mod sentinel;
 mod server;
 mod snapshot;
 
@@ -119,9 +121,16 @@ const ON_OFF: &[Arg] = &[Arg::word("on", "ON"), Arg::word("off", "OFF")];
 const FAST: &[&str] = &["loading", "stale", "fast"];
 const PLAIN: &[&str] = &["loading", "stale"];
 const ADMIN: &[&str] = &["admin", "noscript", "loading", "stale"];
+/// The only commands of a client that has subscribed in RESP2, with a few of connections.
+const PUBSUB: &[&str] = &["pubsub", "noscript", "loading", "stale"];
 const STRANGER: &[&str] = &["noscript", "loading", "stale", "fast", "no_auth"];
 
 impl super::table::Row {
+    /// Whether one who has subscribed in RESP2 may call it.
+    pub(super) fn is_for_subscribers(&self) -> bool {
+        self.flags.contains(&"pubsub") || matches!(&*self.name, "ping" | "quit" | "reset")
+    }
+
     /// Whether one who has not authenticated may call it.
     pub(super) fn is_for_strangers(&self) -> bool {
         self.flags.contains(&"no_auth")
@@ -130,7 +139,7 @@ impl super::table::Row {
 
 pub(super) fn all() -> impl Iterator<Item = &'static Builtin> {
     let rows = [connection::ROWS, client::ROWS, acl::ROWS, server::ROWS, command::ROWS, config::ROWS, raft::ROWS];
-    rows.into_iter().chain([cluster::ROWS]).flatten()
+    rows.into_iter().chain([cluster::ROWS, sentinel::ROWS, pubsub::ROWS]).flatten()
 }
 
 /// The reply of a family's `HELP`: its members with their arguments and summaries, in Redis' form.

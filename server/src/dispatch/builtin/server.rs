@@ -1,7 +1,10 @@
 //! About the server and its machine: `VERSION MACHINE BARRIER SHUTDOWN ROLE TIME INFO`.
 
+use super::cluster::{Shard, offset};
 use super::{ADMIN, Answer, Arg, Builtin, Call, FAST, Later, PLAIN, Run, info, is};
 use crate::dispatch::error::{from_raft, syntax};
+use crate::dispatch::host_and_port;
+use crate::raft::Visible;
 use crate::reply::Reply;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -131,14 +134,19 @@ fn shutdown(call: Call<'_>) -> Answer {
 }
 
 fn role(call: Call<'_>) -> Answer {
-    let status = call.dispatcher.backend.status();
-    let applied = Reply::Integer(status.applied_index() as i64);
+    let shard = Shard::new(call.dispatcher);
+    let applied = Reply::Integer(call.dispatcher.backend.status().applied_index() as i64);
     if call.dispatcher.backend.is_leader() {
-        return Ok(Reply::Array(vec![Reply::bulk("master"), applied, Reply::Array(vec![])]));
+        let replica = |node: &Visible| {
+            let (host, port) = host_and_port(&node.member.node.address);
+            Reply::Array(vec![Reply::bulk(host), Reply::bulk(port.to_string()), Reply::bulk(offset(node).to_string())])
+        };
+        let replicas = shard.replicas().filter(|node| node.online).map(replica).collect();
+        return Ok(Reply::Array(vec![Reply::bulk("master"), applied, Reply::Array(replicas)]));
     }
-    let leader = call.dispatcher.backend.leader().map(|leader| leader.address).unwrap_or_default();
-    let (host, port) = super::cluster::host_and_port(&leader);
-    let state = if leader.is_empty() { "connect" } else { "connected" };
+    let leader = shard.master().map(|master| master.member.node.address.as_str()).unwrap_or_default();
+    let (host, port) = host_and_port(leader);
+    let state = if shard.view.settled { "connected" } else { "connect" };
     Ok(Reply::Array(vec![
         Reply::bulk("slave"),
         Reply::bulk(host),
