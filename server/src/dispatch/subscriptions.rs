@@ -13,8 +13,9 @@ use tokio::sync::watch;
 
 /// The one name under which Sentinel clients find this cluster.
 pub(super) const MASTER: &str = "uhaha";
-/// Where a new leader is announced.
+/// Where a new leader is announced, and where the old one as its replica: some clients listen to one, some to the other.
 const SWITCH: &[u8] = b"+switch-master";
+const REPLICA: &[u8] = b"+slave";
 /// Most channels and patterns of one client, together.
 pub(super) const SUBSCRIPTIONS_MAX: usize = 64;
 
@@ -57,8 +58,11 @@ impl Subscriptions {
                 continue;
             };
             let Some(old) = self.master.replace(new.clone()).filter(|old| *old != new) else { continue };
-            let event = format!("{MASTER} {} {}", host_port(&old), host_port(&new));
-            let messages = messages(&self.channels, &self.patterns, SWITCH, &event);
+            let (old_at, new_at) = (host_port(&old), host_port(&new));
+            let switch = format!("{MASTER} {old_at} {new_at}");
+            let replica = format!("slave {old} {old_at} @ {MASTER} {new_at}");
+            let mut messages = messages(&self.channels, &self.patterns, SWITCH, &switch);
+            messages.extend(self::messages(&self.channels, &self.patterns, REPLICA, &replica));
             if !messages.is_empty() {
                 return messages;
             }
