@@ -6,3 +6,4 @@ mod failover;
 mod load;
 mod membership;
 mod security;
+mod views;

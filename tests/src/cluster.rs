@@ -83,6 +83,11 @@ impl Cluster {
         self.members[position].server.as_ref().expect("the node runs")
     }
 
+    /// A client that speaks RESP3.
+    pub fn client3(&self, position: usize) -> Client {
+        self.server(position).client3()
+    }
+
     pub fn client(&self, position: usize) -> Client {
         self.server(position).client()
     }
