@@ -179,7 +179,6 @@ fn change_leaders(name: &str, cluster: &mut Cluster, seen: &Mutex<Seen>) {
 }
 
 fn check(name: &str, cluster: &Cluster, seen: &Seen) {
-    eprintln!("{name}, --redirect {redirect}: {} tickets; {:?}", seen.tickets.len(), seen.errors);
     assert!(seen.tickets.windows(2).all(|pair| pair[0] < pair[1]), "{name}: tickets rise");
     if let (Value::Integer(next), Some(last)) = (cluster.client(0).call(&["TICKET"]), seen.tickets.last()) {
         assert!(next > *last, "{name}: {next} again, after {last}");
