@@ -58,7 +58,7 @@ use crate::storage::snapshots::SnapshotInfo;
 use crate::type_config::{Node, NodeId, TypeConfig};
 use openraft::async_runtime::watch::WatchReceiver;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -95,6 +95,7 @@ struct Shared {
     presence: Presence,
     /// How long a leader counts on what a quorum has confirmed, if it does.
     lease: Option<Duration>,
+    started: Instant,
     compaction: Compaction,
     /// How old a node's last answer may be for it to count as one that answers.
     answer_timeout: Duration,
@@ -160,6 +161,7 @@ impl Cluster {
                 reads_here,
                 presence,
                 lease: options.lease(),
+                started: Instant::now(),
                 compaction,
                 answer_timeout: options.election_timeout_max,
                 transfer_timeout: options.election_timeout_max,

@@ -21,6 +21,9 @@ impl Service for Cluster {
                 let request = rpc::decode_append(&payload).map_err(text)?;
                 encoded(&raft.append_entries(request).await.map_err(text)?)
             }
+            Kind::Vote | Kind::PreVote if self.may_owe_a_lease() => {
+                Err("this node has just started, and may have confirmed a leader that still counts on it".to_owned())
+            }
             Kind::Vote => encoded(&raft.vote(decoded(&payload)?).await.map_err(text)?),
             Kind::PreVote => encoded(&raft.pre_vote(decoded(&payload)?).await.map_err(text)?),
             Kind::Transfer => {
@@ -49,6 +52,13 @@ impl Service for Cluster {
                 encoded(&changed.map_err(|error| failure(Refusal { error, given_back: None })))
             }
         }
+    }
+}
+
+impl Cluster {
+    /// What a node has promised a leader by its last answer is not on its disk, so it keeps to it after every start.
+    fn may_owe_a_lease(&self) -> bool {
+        self.shared.lease.is_some_and(|lease| self.shared.started.elapsed() < lease)
     }
 }
 

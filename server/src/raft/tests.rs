@@ -1,10 +1,14 @@
+use super::rpc::Kind;
 use super::*;
 use crate::fault::Alarm;
 use crate::guest::{Guest, Limits};
 use crate::machine;
+use crate::net::peer::{Remote, Service};
 use crate::storage::DataDir;
 use crate::storage::snapshots::Snapshots;
+use crate::type_config::Vote;
 use bytes::Bytes;
+use openraft::raft::VoteRequest;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -247,4 +251,21 @@ async fn a_log_that_fails_leaves_the_outcome_unknown_and_stops_raft() {
     assert!(node.cluster.read(vec![command(&["A"])]).await.is_err());
     assert!(node.cluster.snapshot().await.is_err());
     node.cluster.shutdown().await;
+}
+
+/// It may have confirmed a leader a moment before it was restarted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_has_just_started_keeps_to_leases() {
+    for (lease_reads, refuses) in [(true, true), (false, false)] {
+        let temp = tempfile::tempdir().unwrap();
+        let timeouts = (Duration::from_secs(600), Duration::from_secs(1200));
+        let options =
+            Options { lease_reads, election_timeout_min: timeouts.0, election_timeout_max: timeouts.1, ..options() };
+        let node = start(temp.path(), options).await;
+        let from = Remote { cluster: Some([1; 16]), node_id: 2 };
+        let request = VoteRequest::<TypeConfig>::new(Vote::new(1, 2), None);
+        let answer = node.cluster.answer(from, Kind::PreVote as u8, rpc::encode(&request).unwrap()).await;
+        assert_eq!(answer.is_err(), refuses, "{answer:?}");
+        node.cluster.shutdown().await;
+    }
 }
