@@ -130,8 +130,7 @@ impl Cluster {
 
     /// Whether this node has applied the entry `index`, or does soon.
     pub(super) async fn reaches(&self, index: u64) -> Result<bool, Error> {
-        let applied = || self.shared.machine.status().applied.map_or(0, |log_id| log_id.index);
-        if applied() >= index {
+        if self.applied() >= index {
             return Ok(true);
         }
         if self.shared.stopping.is_cancelled() {
@@ -139,7 +138,7 @@ impl Cluster {
         }
         let wait = self.shared.raft.wait(Some(self.shared.forward.leader_wait));
         let reached = wait.applied_index_at_least(Some(index), "a client's own write").await;
-        Ok(reached.is_ok() || applied() >= index)
+        Ok(reached.is_ok() || self.applied() >= index)
     }
 
     /// Has the leader make a change, wherever it is.

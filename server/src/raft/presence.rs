@@ -41,7 +41,7 @@ struct Shared {
     answer_timeout: Duration,
 }
 
-/// A node at the time of its last answer.
+/// A node when it was last asked and answered.
 struct Seen {
     at: Instant,
     pong: Pong,
@@ -88,31 +88,38 @@ impl Presence {
         seen.get(&node_id).filter(recent).map(|seen| seen.pong)
     }
 
-    fn note(&self, node_id: NodeId, asked: Instant, now: Instant, pong: Option<Pong>) {
+    /// Takes in an answer, or that there was none; `applied` is how far this node is.
+    fn note(&self, node_id: NodeId, asked: Instant, pong: Option<Pong>, applied: u64) {
         let Some(pong) = pong else {
             lock(&self.shared.seen).remove(&node_id);
             return;
         };
-        lock(&self.shared.seen).insert(node_id, Seen { at: now, pong });
+        lock(&self.shared.seen).insert(node_id, Seen { at: asked, pong });
         let Some(lead) = pong.lead else { return };
-        let point = asked.checked_sub(Duration::from_millis(lead.confirmed_ms));
-        if let Some(at) = point {
-            let mut points = lock(&self.shared.points);
-            // The oldest are kept, for they are the next to be reached.
-            if points.len() < POINTS_MAX {
-                points.push_back(Point { at, committed: lead.committed });
-            }
+        let Some(at) = asked.checked_sub(Duration::from_millis(lead.confirmed_ms)) else { return };
+        let mut points = lock(&self.shared.points);
+        // One that led before may answer after its successor, and its point is the older one.
+        let is_newer = points.back().is_none_or(|last| last.at < at);
+        // The oldest are kept, for they are the next to be reached.
+        if is_newer && points.len() < POINTS_MAX {
+            points.push_back(Point { at, committed: lead.committed });
         }
+        forget_passed(&mut points, applied);
     }
 
     /// How old the state up to the index `applied` is at most, if anything is known of it.
     fn age(&self, applied: u64, now: Instant) -> Option<Duration> {
         let mut points = lock(&self.shared.points);
-        while points.get(1).is_some_and(|next| next.committed <= applied) {
-            points.pop_front();
-        }
+        forget_passed(&mut points, applied);
         let reached = points.front().filter(|point| point.committed <= applied);
         reached.map(|point| now.saturating_duration_since(point.at))
+    }
+}
+
+/// All that are reached but the last say nothing that it does not say.
+fn forget_passed(points: &mut VecDeque<Point>, applied: u64) {
+    while points.get(1).is_some_and(|next| next.committed <= applied) {
+        points.pop_front();
     }
 }
 
@@ -137,7 +144,7 @@ impl Cluster {
             tokio::select! {
                 Some((node_id, at, pong)) = asked.next() => {
                     silent.retain(|other| *other != node_id);
-                    presence.note(node_id, at, Instant::now(), pong);
+                    presence.note(node_id, at, pong, self.applied());
                 }
                 changed = metrics.changed() => {
                     if changed.is_err() {
@@ -165,7 +172,7 @@ impl Cluster {
     /// What another node is told that asks whether this one is there.
     pub(super) async fn pong(&self) -> Result<Pong, Error> {
         let metrics = self.metrics();
-        let applied = self.shared.machine.status().applied.map_or(0, |log_id| log_id.index);
+        let applied = self.applied();
         let keeps_leases = self.shared.lease.is_some();
         let Some(confirmed) = self.confirmed(&metrics) else {
             return Ok(Pong { applied, lead: None, keeps_leases });
@@ -177,6 +184,11 @@ impl Cluster {
         let confirmed_ms = u64::try_from(confirmed.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
         let lead = committed.map(|log_id| Lead { committed: log_id.index, confirmed_ms });
         Ok(Pong { applied, lead, keeps_leases })
+    }
+
+    /// The index up to which this node has applied the log.
+    pub(super) fn applied(&self) -> u64 {
+        self.shared.machine.status().applied.map_or(0, |log_id| log_id.index)
     }
 
     /// How long ago a quorum confirmed that this node leads; `None` if it does not.
@@ -197,10 +209,7 @@ impl Cluster {
         match self.confirmed(&metrics) {
             // What a leader has acknowledged it has applied.
             Some(confirmed) => Some(confirmed),
-            None => {
-                let applied = self.shared.machine.status().applied.map_or(0, |log_id| log_id.index);
-                self.shared.presence.age(applied, Instant::now())
-            }
+            None => self.shared.presence.age(self.applied(), Instant::now()),
         }
     }
 
@@ -225,7 +234,7 @@ impl Cluster {
         let known = |node_id: &NodeId| members.iter().any(|member| member.node_id == *node_id);
         let leader = metrics.current_leader.or_else(|| shared.presence.last_leader()).filter(known);
         let settled = metrics.current_leader.is_some_and(|node_id| known(&node_id) && answers(node_id));
-        let own = shared.machine.status().applied.map_or(0, |log_id| log_id.index);
+        let own = self.applied();
         let visible = |member: Member| Visible {
             online: answers(member.node_id),
             applied: if member.node_id == shared.node_id {
@@ -289,9 +298,10 @@ mod tests {
         let begin = Instant::now();
         let now = begin + 4 * SECOND;
         assert_eq!(presence.age(7, now), None);
-        presence.note(2, begin + SECOND, now, pong(5, 1000));
-        presence.note(2, begin + 2 * SECOND, now, pong(8, 500));
-        presence.note(2, now, now, pong(9, 0));
+        presence.note(2, begin + SECOND, pong(5, 1000), 0);
+        presence.note(2, begin + 2 * SECOND, pong(8, 500), 0);
+        presence.note(2, begin + SECOND, pong(8, 0), 0);
+        presence.note(2, now, pong(9, 0), 0);
         assert_eq!(presence.age(4, now), None);
         assert_eq!(presence.age(7, now), Some(4 * SECOND));
         assert_eq!(presence.age(8, now), Some(SECOND * 5 / 2));
@@ -300,21 +310,26 @@ mod tests {
     }
 
     #[test]
-    fn points_that_are_not_reached_are_bounded() {
-        let (presence, now) = (Presence::new(SECOND), Instant::now());
-        (0..1000).for_each(|index| presence.note(2, now, now, pong(index, 0)));
+    fn points_are_bounded_and_the_newest_that_is_reached_counts() {
+        let begin = Instant::now();
+        let at = |index: u64| begin + Duration::from_millis(index);
+        let presence = Presence::new(SECOND);
+        (0..1000).for_each(|index| presence.note(2, at(index), pong(index, 0), 0));
         assert_eq!(lock(&presence.shared.points).len(), POINTS_MAX);
-        assert!(presence.age(0, now).is_some());
+        assert_eq!(presence.age(0, at(1000)), Some(SECOND));
+        // Whether anybody asks for it or not.
+        (1000..2000).for_each(|index| presence.note(2, at(index), pong(index, 0), index));
+        assert_eq!(presence.age(2000, at(2000)), Some(Duration::from_millis(1)));
     }
 
     #[test]
     fn a_node_that_answers_no_more_is_gone() {
         let (presence, now) = (Presence::new(SECOND), Instant::now());
         assert_eq!(presence.last_pong(2, now), None);
-        presence.note(2, now, now, pong(5, 0));
+        presence.note(2, now, pong(5, 0), 0);
         assert_eq!(presence.last_pong(2, now), pong(5, 0));
         assert_eq!(presence.last_pong(2, now + SECOND), None);
-        presence.note(2, now, now, None);
+        presence.note(2, now, None, 0);
         assert_eq!(presence.last_pong(2, now), None);
     }
 }
