@@ -5,9 +5,11 @@ use uhaha_tests::Cluster;
 
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
+use std::time::Duration;
 
 async fn connect(urls: Vec<String>) -> redis::RedisResult<ClusterConnection> {
-    ClusterClient::new(urls)?.get_async_connection().await
+    let client = ClusterClient::builder(urls).response_timeout(Duration::from_secs(10)).build()?;
+    client.get_async_connection().await
 }
 
 async fn ticket(client: &mut ClusterConnection) -> redis::RedisResult<i64> {

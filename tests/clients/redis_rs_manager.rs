@@ -3,10 +3,12 @@
 use crate::follow::{Draw, follow_in_process, snippet};
 use uhaha_tests::Cluster;
 
-use redis::aio::ConnectionManager;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use std::time::Duration;
 
 async fn connect(url: &str) -> redis::RedisResult<ConnectionManager> {
-    redis::Client::open(url)?.get_connection_manager().await
+    let config = ConnectionManagerConfig::new().set_response_timeout(Some(Duration::from_secs(10)));
+    redis::Client::open(url)?.get_connection_manager_with_config(config).await
 }
 
 async fn ticket(client: &mut ConnectionManager) -> redis::RedisResult<i64> {

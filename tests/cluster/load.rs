@@ -11,7 +11,7 @@ use uhaha_tests::{Client, Value, wait};
 pub(crate) struct Seen {
     pub(crate) tickets: Vec<i64>,
     pub(crate) errors: Vec<String>,
-    /// How often its connection ended.
+    /// How often a connection ended that had been served.
     pub(crate) broken: usize,
 }
 
@@ -59,6 +59,8 @@ impl Load {
 fn draw(address: SocketAddr, stop: &AtomicBool, drawn: &AtomicUsize) -> Seen {
     let mut seen = Seen::default();
     let mut client = None;
+    // A connection that a stopping server never takes up is refused, only later.
+    let mut served = false;
     while !stop.load(Ordering::Relaxed) {
         let Some(connected) = client.as_mut() else {
             client = Client::try_connect(address);
@@ -70,13 +72,14 @@ fn draw(address: SocketAddr, stop: &AtomicBool, drawn: &AtomicUsize) -> Seen {
         };
         match connected.try_call(&["TICKET"]) {
             Some(Value::Integer(ticket)) => {
+                served = true;
                 seen.tickets.push(ticket);
                 drawn.fetch_add(1, Ordering::Relaxed);
             }
             Some(Value::Error(error)) => seen.errors.push(error),
             Some(other) => panic!("TICKET gave {other:?}"),
             None => {
-                seen.broken += 1;
+                seen.broken += usize::from(std::mem::take(&mut served));
                 client = None;
             }
         }
