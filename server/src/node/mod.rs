@@ -20,6 +20,7 @@ use crate::net::{self, Address, Listener};
 use crate::raft::{self, Cluster};
 use crate::storage::DataDir;
 use crate::storage::schema::{ClusterId, Identity};
+use crate::time::Clock;
 use crate::type_config;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -108,7 +109,9 @@ impl Node {
         })?;
         let local = options::local(&config, &credentials, Some(identity.cluster_id), identity.node_id);
         let raft = options::raft(&config, &identity, &address);
-        let cluster = Cluster::start(raft, data.log.clone(), machine.clone(), local.clone()).await?;
+        let clock = Clock::new(options::time(&config));
+        tokio::spawn(clock.clone().run(stop.clone()));
+        let cluster = Cluster::start(raft, data.log.clone(), machine.clone(), clock, local.clone()).await?;
         reception.open_to_peers(local, Peers::Member(cluster.clone()));
         let dispatcher = Dispatcher::new(
             options::dispatch(&config, &credentials),

@@ -55,6 +55,7 @@ use crate::net::peer::Local;
 use crate::replies::Replies;
 use crate::storage::log::LogStorage;
 use crate::storage::snapshots::SnapshotInfo;
+use crate::time::Clock;
 use crate::type_config::{Node, NodeId, TypeConfig};
 use openraft::async_runtime::watch::WatchReceiver;
 use std::sync::Arc;
@@ -114,6 +115,7 @@ impl Cluster {
         options: Options,
         log: LogStorage,
         machine: Machine,
+        clock: Clock,
         local: impl Fn() -> Local + Send + Sync + 'static,
     ) -> Result<Cluster, Error> {
         let config = Arc::new(options.openraft()?);
@@ -134,7 +136,7 @@ impl Cluster {
         let stopping = CancellationToken::new();
         let compaction = Compaction::new(raft.clone(), log.clone(), &options);
         let tasks = TaskTracker::new();
-        let proposer = Proposer::new(raft.clone(), machine.clone(), writes.clone(), &options);
+        let proposer = Proposer::new(raft.clone(), machine.clone(), writes.clone(), clock, &options);
         let lease = options.lease().map(|age_max| Lease::new(age_max, presence.clone(), stopping.clone()));
         let policy = Policy::Linearizable { raft: raft.clone(), lease };
         let reading = Reads::new(policy, machine.clone(), reads.clone(), &options);
