@@ -6,4 +6,5 @@ mod failover;
 mod load;
 mod membership;
 mod security;
+mod time;
 mod views;

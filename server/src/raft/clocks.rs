@@ -2,7 +2,8 @@
 //!
 //! Each answer to a `Ping` says what the other node's clock shows. It was read at some moment of the round trip, so the
 //! difference to this node's clock is known up to half of that. What counts is how far a clock is from the median of the
-//! voters': of three, one that is wrong moves it by nothing. Of two nobody can tell which one is wrong.
+//! voters': of three, one that is wrong moves it by nothing. Of two nobody can tell which one is wrong, and a leader
+//! takes its own for it: of an even number, the middle one that is farther from its own is the median.
 
 use super::status::{self, Member};
 use super::{Cluster, lock};
@@ -76,17 +77,18 @@ impl fmt::Display for Skew {
     }
 }
 
-/// The median of what they may be, which is no less than the median of the lows and no more than that of the highs.
+/// The median of clocks that are so far ahead of this node's, its own among them. As uncertain as they are, it is no less
+/// than the median of the lows and no more than that of the highs.
 fn median(skews: &[Skew]) -> Option<Skew> {
-    let middle = |mut values: Vec<i64>| {
+    let sorted = |of: fn(&Skew) -> i64| {
+        let mut values: Vec<i64> = skews.iter().map(of).collect();
         values.sort_unstable();
-        let half = values.len() / 2;
-        let upper = *values.get(half)?;
-        Some(if values.len().is_multiple_of(2) { values[half - 1].midpoint(upper) } else { upper })
+        values
     };
-    let low = middle(skews.iter().map(|skew| skew.low).collect())?;
-    let high = middle(skews.iter().map(|skew| skew.high).collect())?;
-    Some(Skew { low, high })
+    let (middles, half) = (sorted(Skew::ahead), skews.len() / 2);
+    let lower = half.checked_sub(1).filter(|_| skews.len().is_multiple_of(2));
+    let rank = lower.filter(|lower| middles[*lower].unsigned_abs() > middles[half].unsigned_abs()).unwrap_or(half);
+    Some(Skew { low: *sorted(|skew| skew.low).get(rank)?, high: *sorted(|skew| skew.high).get(rank)? })
 }
 
 impl Clocks {
@@ -218,7 +220,9 @@ mod tests {
         };
         assert_eq!(own(&[0, SECOND, SECOND + 4]), Some(-SECOND));
         assert_eq!(own(&[0, 7, 3600 * SECOND]), Some(-7));
-        assert_eq!(own(&[0, -2 * SECOND]), Some(SECOND));
+        assert_eq!(own(&[0, -2 * SECOND]), Some(2 * SECOND));
+        assert_eq!(own(&[0, 5, SECOND, SECOND]), Some(-SECOND));
+        assert_eq!(own(&[0, 5, 5, SECOND]), Some(-5));
         assert_eq!(own(&[0]), None);
     }
 

@@ -126,7 +126,7 @@ impl Clock {
 
     pub fn status(&self) -> Status {
         let reading = self.read();
-        let offset = difference(reading.time, system_time());
+        let offset = if reading.settled { difference(reading.time, system_time()) } else { 0 };
         let source = self.source();
         if source == Source::Os {
             let discipline = kernel::discipline();
