@@ -33,6 +33,8 @@ impl Chronyd {
             &format!("port {port}"),
             "bindaddress 127.0.0.1",
             "cmdport 0",
+            // Nor a socket of a fixed name, which two could not share.
+            "bindcmdaddress /",
             "allow 127.0.0.1",
             "local stratum 3",
             &format!("pidfile {}", pid.display()),
