@@ -59,9 +59,9 @@ pub struct Args {
     /// Where to listen; :PORT is every interface. Several with commas between them.
     #[arg(short, long, value_name = "HOST:PORT", default_value = "127.0.0.1:11001", help_heading = NODE)]
     pub(crate) addr: Addresses,
-    /// The name of this node, unique in its cluster.
-    #[arg(short = 'n', long, value_name = "NAME", default_value = "1", help_heading = NODE)]
-    pub(crate) id: String,
+    /// The name of this node, unique in its cluster; without it 1, or the host's name with --bootstrap-expect.
+    #[arg(short = 'n', long, value_name = "NAME", help_heading = NODE)]
+    pub(crate) id: Option<String>,
     /// Where data lives, in DIR/GUEST/ID.
     #[arg(short, long, value_name = "DIR", default_value = "data", help_heading = NODE)]
     pub(crate) dir: PathBuf,
@@ -87,6 +87,14 @@ pub struct Args {
     /// Joins without a vote: the node has everything, and counts for no majority.
     #[arg(long, help_heading = CLUSTER)]
     pub(crate) nonvoter: bool,
+    /// Begins a cluster with so many nodes, all started with this and a --join that names each of them; 1 to 9. Joins
+    /// if there is a cluster already.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=9), help_heading = CLUSTER)]
+    pub(crate) bootstrap_expect: Option<u8>,
+    /// Goes on alone with the data that this node has, when the majority of its cluster is lost for good. Once: another
+    /// start with it changes nothing.
+    #[arg(long, help_heading = CLUSTER)]
+    pub(crate) force_new_cluster: bool,
     /// How often the leader tells the others that it lives.
     #[arg(long, value_name = "DURATION", default_value_t = Interval::from_millis(100), help_heading = CLUSTER)]
     pub(crate) heartbeat: Interval,

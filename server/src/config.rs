@@ -13,7 +13,6 @@ use crate::net::tls::{self, AuthClients};
 use crate::telemetry;
 use crate::time::{ServerName, WrongServer};
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::thread;
@@ -46,6 +45,10 @@ pub struct Config {
     pub join: Vec<Address>,
     /// Whether a node that joins has no vote.
     pub nonvoter: bool,
+    /// Whether a node with data goes on alone, without a quorum of its cluster.
+    pub force_new_cluster: bool,
+    /// How many nodes without a cluster make one together; with one, a node does so alone or joins.
+    pub bootstrap_expect: usize,
     /// What the nodes of a cluster prove to each other to know; without one, what follows from `auth`.
     pub peer_secret: Option<Secret>,
     pub heartbeat: Duration,
@@ -124,6 +127,12 @@ pub enum Error {
     RestoreAndJoin,
     #[error("--localtime and --ntp exclude each other: the clock is the system's, or follows NTP servers")]
     LocaltimeAndNtp,
+    #[error("--force-new-cluster and --restore exclude each other: one needs data in --dir, the other none")]
+    ForceAndRestore,
+    #[error("--bootstrap-expect needs --join with the addresses of all nodes that the cluster begins with")]
+    ExpectWithoutJoin,
+    #[error("--bootstrap-expect and --nonvoter exclude each other: a cluster begins with voters")]
+    ExpectAndNonvoter,
     #[error("--tls-cert and --tls-key go together")]
     HalfTls,
 }
@@ -132,7 +141,12 @@ impl Config {
     pub fn new(args: Args) -> Result<Config, Error> {
         check_excluding(&args)?;
         let mut addresses = args.addr.0;
-        let mut node_name = args.id;
+        let mut node_name = match args.id {
+            Some(name) => name,
+            // The commands of all nodes are to be the same.
+            None if args.bootstrap_expect.is_some() => host_name(),
+            None => "1".to_owned(),
+        };
         let mut join = args.join.map_or_else(Vec::new, |addresses| addresses.0);
         if let Some(number) = args.test_node {
             let first = addresses.first().map(|address| with_last_digit(address, 1));
@@ -163,6 +177,8 @@ impl Config {
             advertise: args.advertise,
             join,
             nonvoter: args.nonvoter,
+            force_new_cluster: args.force_new_cluster,
+            bootstrap_expect: usize::from(args.bootstrap_expect.unwrap_or(1)),
             peer_secret: secret("peer-secret", args.peer_secret, args.peer_secret_file)?,
             heartbeat: args.heartbeat.0,
             election_timeout: args.election_timeout.0,
@@ -202,19 +218,6 @@ impl Config {
         };
         config.check_limits()?;
         Ok(config)
-    }
-
-    /// What others are told to call this node by, given what it is bound to.
-    pub fn advertised(&self, bound: &[SocketAddr]) -> String {
-        if let Some(advertise) = &self.advertise {
-            return advertise.to_string();
-        }
-        // A port of 0 was chosen by the system, so the bound port is the true one.
-        let port = bound.first().map_or(0, SocketAddr::port);
-        match self.addresses.first() {
-            Some(address) if !address.is_everywhere() => Address::new(address.host(), port).to_string(),
-            _ => Address::new("127.0.0.1", port).to_string(),
-        }
     }
 
     fn check_limits(&self) -> Result<(), Error> {
@@ -292,6 +295,15 @@ fn check_excluding(args: &Args) -> Result<(), Error> {
     if args.localtime && args.ntp.is_some() {
         return Err(Error::LocaltimeAndNtp);
     }
+    if args.bootstrap_expect.is_some_and(|nodes| nodes > 1) && args.join.is_none() {
+        return Err(Error::ExpectWithoutJoin);
+    }
+    if args.force_new_cluster && args.restore.is_some() {
+        return Err(Error::ForceAndRestore);
+    }
+    if args.bootstrap_expect.is_some() && args.nonvoter {
+        return Err(Error::ExpectAndNonvoter);
+    }
     match &args.backend {
         Some(backend) if backend != "redb" => Err(Error::Backend(backend.clone())),
         _ => Ok(()),
@@ -337,6 +349,10 @@ fn tls_files(
         (None, None) => Ok(None),
         _ => Err(Error::HalfTls),
     }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// It names a directory, so nothing that a file system could take for a path.

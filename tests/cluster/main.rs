@@ -1,8 +1,10 @@
 //! Real clusters of real processes on this machine.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bootstrap;
 mod catch_up;
 mod failover;
+mod force;
 mod load;
 mod membership;
 mod security;

@@ -183,6 +183,13 @@ impl Cluster {
         member.server = Some(member.node.clone().args(&["--addr", &member.address.to_string()]).start());
     }
 
+    /// The same without waiting until it serves.
+    pub fn restart_launched(&mut self, position: usize) {
+        let member = &mut self.members[position];
+        assert!(member.server.is_none(), "the node runs");
+        member.server = Some(member.node.clone().args(&["--addr", &member.address.to_string()]).launch());
+    }
+
     /// The same on a port of the system's choice.
     pub fn restart_elsewhere(&mut self, position: usize) {
         let member = &mut self.members[position];

@@ -149,6 +149,13 @@ impl Node {
 
     /// Starts the node and waits until it answers.
     pub fn start(&self) -> Server {
+        let server = self.launch();
+        server.wait_until_ready();
+        server
+    }
+
+    /// Starts the node and waits until it listens, which it may do before it serves.
+    pub fn launch(&self) -> Server {
         Server::spawn(self)
     }
 
@@ -258,15 +265,18 @@ impl Server {
             panic!("the server ended before it listened:\n{}", server.log.all());
         };
         server.address = address;
-        // It may listen before it is ready to serve; one that wants a password is as ready as it will be.
-        let ready = wait::until("an answer to PING", || Client::try_connect(address)?.try_call(&["PING"]));
+        server
+    }
+
+    /// One that wants a password is as ready as it will be.
+    pub fn wait_until_ready(&self) {
+        let ready = wait::until("an answer to PING", || Client::try_connect(self.address)?.try_call(&["PING"]));
         match ready {
             Value::Simple(pong) if pong == "PONG" => {}
             Value::Error(error) if error.starts_with("NOAUTH") => {}
-            Value::Error(error) if error.contains("speaks TLS") => drop(server.wait_for_log("ready")),
+            Value::Error(error) if error.contains("speaks TLS") => drop(self.wait_for_log("ready")),
             other => panic!("PING gave {other:?}"),
         }
-        server
     }
 
     pub fn address(&self) -> SocketAddr {

@@ -143,6 +143,18 @@ fn what_makes_no_sense_together_is_refused() {
         ("-n ../x", "--id \"../x\" must be 1 to 64 letters, digits, '-', '_' or '.', and not begin with '.'"),
         ("--tls-cert a", "--tls-cert and --tls-key go together"),
         ("-j a:1 --restore x", "--restore and --join exclude each other: a cluster is restored on its first node"),
+        (
+            "--bootstrap-expect 3",
+            "--bootstrap-expect needs --join with the addresses of all nodes that the cluster begins with",
+        ),
+        (
+            "--bootstrap-expect 3 -j a:1,b:1 --nonvoter",
+            "--bootstrap-expect and --nonvoter exclude each other: a cluster begins with voters",
+        ),
+        (
+            "--force-new-cluster --restore x",
+            "--force-new-cluster and --restore exclude each other: one needs data in --dir, the other none",
+        ),
         ("--tls-ca a", "--tls-ca and --tls-auth-clients mean nothing without --tls-cert"),
         ("--auth a --auth-file b", "--auth and --auth-file exclude each other"),
         ("--backend raft-log", "--backend \"raft-log\" is not known: the log is kept in redb"),
@@ -172,15 +184,6 @@ fn version_and_help_are_printed_whatever_else_is_typed() {
     for line in ["-h", "--help", "--nosync -h"] {
         assert!(matches!(parse_with(line, &[]).unwrap(), Task::Print(text) if text.contains("Examples:")));
     }
-}
-
-#[test]
-fn the_node_is_called_by_what_it_is_bound_to_or_told() {
-    let bound = ["0.0.0.0:7001".parse().unwrap()];
-    assert_eq!(config("-a db1:0").advertised(&bound), "db1:7001");
-    assert_eq!(config("-a [::1]:0").advertised(&bound), "[::1]:7001");
-    assert_eq!(config("-a :7001").advertised(&bound), "127.0.0.1:7001");
-    assert_eq!(config("-a :7001 --advertise db1:99").advertised(&bound), "db1:99");
 }
 
 /// `UPDATE_HELP=1 cargo test` writes the file anew.

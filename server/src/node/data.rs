@@ -6,7 +6,7 @@ use crate::guest::Guest;
 use crate::machine::snapshot;
 use crate::raft;
 use crate::storage::log::{self, LogStorage};
-use crate::storage::schema::{ClusterId, Identity};
+use crate::storage::schema::{ClusterId, Identity, Standing};
 use crate::storage::snapshots::{self, Snapshots};
 use crate::storage::{self, DataDir};
 use crate::type_config::{Node, NodeId};
@@ -45,6 +45,12 @@ pub enum Error {
     RestoreLog { path: String, source: std::io::Error },
     #[error("the node's identity cannot be saved")]
     SaveIdentity(#[source] std::io::Error),
+    #[error("--force-new-cluster needs the data of a node, and {0} has none; check --dir and --id")]
+    NothingToForce(String),
+    #[error("cannot take the log over")]
+    TakeOver(#[source] std::io::Error),
+    #[error("this node was about to begin a cluster with others; start it with the same --bootstrap-expect and --join")]
+    Founding,
     #[error("the operating system gives no entropy")]
     Entropy(#[source] getrandom::Error),
 }
@@ -74,7 +80,12 @@ impl Data {
         if identity.module != guest.hash() {
             return Err(Error::Module { theirs: identity.module, ours: guest.hash().to_owned() });
         }
-        let ignored = [("--restore", config.restore.is_some()), ("--join", !config.join.is_empty() && identity.joined)];
+        if identity.standing == Standing::Founding && config.bootstrap_expect < 2 {
+            return Err(Error::Founding);
+        }
+        // The nodes of --bootstrap-expect are always started by the same command.
+        let joins = !config.join.is_empty() && config.bootstrap_expect < 2 && identity.standing == Standing::Member;
+        let ignored = [("--restore", config.restore.is_some()), ("--join", joins)];
         for (flag, _) in ignored.iter().filter(|(_, given)| *given) {
             tracing::warn!(dir = %self.dir.path().display(), "{flag} is ignored: the data directory exists");
         }
@@ -93,12 +104,12 @@ impl Data {
             None => {}
         }
         let cluster_id = ClusterId::random().map_err(Error::Entropy)?;
-        let identity = self.save(config, guest, cluster_id, FIRST_NODE, true).await?;
+        let identity = self.save(config, guest, cluster_id, FIRST_NODE, Standing::Member).await?;
         tracing::info!(%dir, cluster = %cluster_id, "created a new cluster of one node");
         Ok(identity)
     }
 
-    /// A node of an existing cluster, which has not taken it in yet.
+    /// A node of a cluster that has not taken it in yet, or not begun.
     pub(super) async fn belong(
         &self,
         config: &Config,
@@ -106,9 +117,49 @@ impl Data {
         cluster_id: ClusterId,
         node_id: NodeId,
     ) -> Result<Identity, Error> {
-        let identity = self.save(config, guest, cluster_id, node_id, false).await?;
+        let identity = self.save(config, guest, cluster_id, node_id, Standing::Joining).await?;
         tracing::info!(dir = %self.dir.path().display(), cluster = %cluster_id, node_id, "joining a cluster");
         Ok(identity)
+    }
+
+    /// The node that gathers the others for a new cluster.
+    pub(super) async fn found(&self, config: &Config, guest: &Guest, node_id: NodeId) -> Result<Identity, Error> {
+        let cluster_id = ClusterId::random().map_err(Error::Entropy)?;
+        let identity = self.save(config, guest, cluster_id, node_id, Standing::Founding).await?;
+        tracing::info!(dir = %self.dir.path().display(), cluster = %cluster_id, node_id, "founding a cluster");
+        Ok(identity)
+    }
+
+    /// Why `--force-new-cluster` fails without data.
+    pub(super) fn nothing_to_force(&self) -> Error {
+        Error::NothingToForce(self.dir.path().display().to_string())
+    }
+
+    /// What `--force-new-cluster` asks for. The identity is saved last: until then it is done again, and harmlessly.
+    pub(super) async fn force(&self, config: &Config, old: Identity, address: &str) -> Result<Identity, Error> {
+        if !config.force_new_cluster || old.forced {
+            if config.force_new_cluster {
+                tracing::warn!("--force-new-cluster is ignored: it was obeyed by an earlier start; remove it");
+            }
+            let forced = config.force_new_cluster;
+            return if old.forced == forced { Ok(old) } else { self.update(Identity { forced, ..old }).await };
+        }
+        let node = Node { name: config.node_name.clone(), address: address.to_owned() };
+        let taken = raft::take_over(&self.log, old.node_id, node).await.map_err(Error::TakeOver)?;
+        // Nodes of the old cluster that come back belong to another one, and are refused.
+        let cluster_id = ClusterId::random().map_err(Error::Entropy)?;
+        tracing::warn!(
+            index = taken.index,
+            old_cluster = %old.cluster_id,
+            cluster = %cluster_id,
+            "--force-new-cluster: this node goes on alone; remove the data of the other nodes and let them join again"
+        );
+        self.update(Identity { cluster_id, standing: Standing::Member, forced: true, ..old }).await
+    }
+
+    /// The cluster has the node.
+    pub(super) async fn joined(&self, identity: Identity) -> Result<(), Error> {
+        self.update(Identity { standing: Standing::Member, ..identity }).await.map(drop)
     }
 
     async fn save(
@@ -117,10 +168,13 @@ impl Data {
         guest: &Guest,
         cluster_id: ClusterId,
         node_id: NodeId,
-        joined: bool,
+        standing: Standing,
     ) -> Result<Identity, Error> {
         let (node_name, module) = (config.node_name.clone(), guest.hash().to_owned());
-        let identity = Identity { cluster_id, node_id, node_name, module, joined };
+        self.update(Identity { cluster_id, node_id, node_name, module, standing, forced: false }).await
+    }
+
+    async fn update(&self, identity: Identity) -> Result<Identity, Error> {
         self.log.save_identity(identity.clone()).await.map_err(Error::SaveIdentity)?;
         Ok(identity)
     }

@@ -3,13 +3,16 @@
 //! What can be refused cheaply is refused first: addresses are bound and the guest is loaded before any data is
 //! touched. No layer below sees `Config`; each gets its own options from here.
 
+mod advertised;
 mod credentials;
 mod data;
+mod entrance;
 mod options;
 mod reception;
 
 use self::credentials::Credentials;
 use self::data::Data;
+use self::entrance::Entrance;
 use self::reception::{Peers, Reception};
 use crate::config::Config;
 use crate::dispatch::{self, Dispatcher};
@@ -19,9 +22,8 @@ use crate::machine::{self, Machine};
 use crate::net::{self, Address, Listener};
 use crate::raft::{self, Cluster};
 use crate::storage::DataDir;
-use crate::storage::schema::{ClusterId, Identity};
+use crate::storage::schema::Standing;
 use crate::time::Clock;
-use crate::type_config;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -54,6 +56,8 @@ pub enum StartError {
     Credentials(#[from] credentials::Error),
     #[error("cannot listen")]
     Listen(#[from] net::Error),
+    #[error(transparent)]
+    Advertised(#[from] advertised::Error),
     #[error("cannot read the module {name}")]
     Module { name: String, source: std::io::Error },
     #[error("the module {name} is refused")]
@@ -78,7 +82,7 @@ impl Node {
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let credentials = Credentials::load(&config)?;
         let listener = Listener::bind(options::listener(&config, &credentials)).await?;
-        let address = config.advertised(listener.addresses());
+        let address = advertised::advertised(&config, listener.addresses()).await?;
         let guest = load(&config)?;
         let alarm = Alarm::default();
         let data = Data::open(&config, &guest, &alarm)?;
@@ -94,11 +98,15 @@ impl Node {
             tokio::spawn(listener.run(stop.clone(), connections.clone(), serve))
         };
 
-        let identity = match data.identity(&config, &guest)? {
-            Some(identity) => identity,
-            None if config.join.is_empty() => data.create(&config, &guest, &address).await?,
-            None => join(&config, &credentials, &guest, &address, &data, &reception).await?,
+        let entrance = Entrance {
+            config: &config,
+            credentials: &credentials,
+            guest: &guest,
+            address: &address,
+            data: &data,
+            reception: &reception,
         };
+        let (identity, founders) = entrance.enter().await?;
         let machine = Machine::start(machine::Options {
             node_id: identity.node_id,
             guest,
@@ -108,7 +116,7 @@ impl Node {
             alarm: alarm.clone(),
         })?;
         let local = options::local(&config, &credentials, Some(identity.cluster_id), identity.node_id);
-        let raft = options::raft(&config, &identity, &address);
+        let raft = options::raft(&config, &identity, &address, founders);
         let clock = Clock::new(options::time(&config));
         tokio::spawn(clock.clone().run(stop.clone()));
         let cluster = Cluster::start(raft, data.log.clone(), machine.clone(), clock, local.clone()).await?;
@@ -117,19 +125,18 @@ impl Node {
             options::dispatch(&config, &credentials),
             Arc::new(cluster.clone()),
             Arc::new(machine),
-            Arc::new(data.snapshots),
+            Arc::new(data.snapshots.clone()),
             asked.clone(),
             stop.clone(),
         )?;
         reception.open_to_clients(Arc::new(dispatcher));
         tokio::spawn(credentials.follow(stop.clone()));
-        if identity.joined {
+        if identity.standing == Standing::Member {
             tokio::spawn(check_in(cluster.clone()));
         } else {
             let addresses: Vec<String> = config.join.iter().map(Address::to_string).collect();
             cluster.join(&addresses, !config.nonvoter).await?;
-            let joined = Identity { joined: true, ..identity };
-            data.log.save_identity(joined).await.map_err(data::Error::SaveIdentity)?;
+            data.joined(identity).await?;
         }
         tracing::info!(node = config.node_name, address, elapsed = ?started.elapsed(), "ready");
         Ok(Node { config, cluster, alarm, asked, stop, connections, accepting, _data: data.dir })
@@ -174,25 +181,6 @@ impl Node {
             }
         }
     }
-}
-
-/// Finds the cluster that the node is to join, and writes down that it belongs to it.
-async fn join(
-    config: &Config,
-    credentials: &Credentials,
-    guest: &Guest,
-    address: &str,
-    data: &Data,
-    reception: &Reception,
-) -> Result<Identity, StartError> {
-    let node_id = raft::new_node_id()?;
-    let local = options::local(config, credentials, None, node_id);
-    reception.open_to_peers(local.clone(), Peers::Outside);
-    let node = type_config::Node { name: config.node_name.clone(), address: address.to_owned() };
-    let addresses = config.join.iter().map(Address::to_string).collect();
-    let knock = raft::Knock { local: local(), node, module: guest.hash().to_owned(), addresses };
-    let cluster_id = ClusterId(raft::knock(knock).await?);
-    Ok(data.belong(config, guest, cluster_id, node_id).await?)
 }
 
 /// Tells the leader where this member is now, and the operator if it is none any more.

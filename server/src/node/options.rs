@@ -1,13 +1,13 @@
 //! Each layer's options, from the configuration.
 
 use super::credentials::Credentials;
-use super::data::FIRST_NODE;
 use crate::config::Config;
 use crate::dispatch::Redirect;
 use crate::net::peer::Local;
 use crate::storage::schema::{ClusterId, Identity};
 use crate::type_config::{self, NodeId};
 use crate::{dispatch, guest, net, raft, redis, time};
+use std::collections::BTreeMap;
 
 pub(super) fn listener(config: &Config, credentials: &Credentials) -> net::Options {
     net::Options {
@@ -51,11 +51,16 @@ pub(super) fn time(config: &Config) -> time::Options {
     time::Options { servers: config.ntp.clone(), interval: config.ntp_interval }
 }
 
-pub(super) fn raft(config: &Config, identity: &Identity, address: &str) -> raft::Options {
+pub(super) fn raft(
+    config: &Config,
+    identity: &Identity,
+    address: &str,
+    founders: BTreeMap<NodeId, type_config::Node>,
+) -> raft::Options {
     let node = type_config::Node { name: identity.node_name.clone(), address: address.to_owned() };
     raft::Options {
         module: identity.module.clone(),
-        bootstrap: identity.node_id == FIRST_NODE,
+        founders,
         forward: config.redirect == Redirect::Forward,
         leader_wait: config.leader_wait,
         lease_reads: config.lease_reads,

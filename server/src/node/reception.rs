@@ -6,7 +6,7 @@
 use crate::dispatch::Dispatcher;
 use crate::net::peer::{self, Local, Remote, Service};
 use crate::net::{Connection, Protocol};
-use crate::raft::Cluster;
+use crate::raft::{Cluster, Mustering};
 use crate::redis::{self, Session};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -19,9 +19,18 @@ type MakeLocal = Arc<dyn Fn() -> Local + Send + Sync>;
 #[derive(Clone)]
 pub(super) struct Reception {
     clients: watch::Sender<Option<Arc<Dispatcher>>>,
-    peers: watch::Sender<Option<(MakeLocal, Peers)>>,
+    peers: watch::Sender<Option<Stage>>,
     options: redis::Options,
     stop: CancellationToken,
+}
+
+/// How other nodes are served for the time being.
+#[derive(Clone)]
+struct Stage {
+    local: MakeLocal,
+    peers: Peers,
+    /// Ends its connections: they would go on to be served as if nothing had changed.
+    over: CancellationToken,
 }
 
 /// What answers other nodes.
@@ -29,6 +38,8 @@ pub(super) struct Reception {
 pub(super) enum Peers {
     /// The node belongs to no cluster yet.
     Outside,
+    /// It begins one with others.
+    Mustering(Mustering),
     Member(Cluster),
 }
 
@@ -36,6 +47,7 @@ impl Service for Peers {
     async fn answer(&self, from: Remote, kind: u8, payload: Bytes) -> Result<Bytes, String> {
         match self {
             Peers::Outside => Err("this node belongs to no cluster yet".to_owned()),
+            Peers::Mustering(mustering) => mustering.answer(from, kind, payload).await,
             Peers::Member(cluster) => cluster.answer(from, kind, payload).await,
         }
     }
@@ -48,7 +60,10 @@ impl Reception {
 
     /// From now on other nodes are answered, and told that this one is what `local` says.
     pub(super) fn open_to_peers(&self, local: impl Fn() -> Local + Send + Sync + 'static, peers: Peers) {
-        self.peers.send_replace(Some((Arc::new(local), peers)));
+        let stage = Stage { local: Arc::new(local), peers, over: self.stop.child_token() };
+        if let Some(last) = self.peers.send_replace(Some(stage)) {
+            last.over.cancel();
+        }
     }
 
     /// From now on clients are served.
@@ -66,8 +81,8 @@ impl Reception {
                 tracing::debug!(client = %peer, ?end, "session ended");
             }
             Protocol::Peer => {
-                let Some((local, peers)) = self.ready(&self.peers).await else { return };
-                match peer::serve(stream, local(), peers, self.stop).await {
+                let Some(Stage { local, peers, over }) = self.ready(&self.peers).await else { return };
+                match peer::serve(stream, local(), peers, over).await {
                     Ok(()) => tracing::debug!(%peer, "connection of a node ended"),
                     Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
                         tracing::warn!(%peer, %error, "a connection between nodes is refused");

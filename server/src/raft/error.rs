@@ -40,7 +40,7 @@ pub enum Error {
     Join(String),
     #[error("the options are refused")]
     Options { source: Box<openraft::ConfigError> },
-    #[error("cannot start a cluster of one")]
+    #[error("cannot begin a cluster")]
     Bootstrap { source: Box<InitializeError<TypeConfig>> },
     #[error("this node does not become the leader")]
     Lead,

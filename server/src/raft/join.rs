@@ -2,19 +2,16 @@
 //! what it wants to be. Each question is harmless to repeat, so a node that was interrupted simply begins again.
 
 use super::link::Peers;
+
+use super::retry::Retry;
 use super::rpc::{self, Join, Joined, Kind, Stage};
-use super::{Cluster, Error, network};
+use super::{Cluster, Error};
 use crate::net::peer::{Local, Remote};
 use crate::type_config::{Node, NodeId};
 use std::collections::VecDeque;
 use std::time::Duration;
-use tokio::time::Instant;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// How often a node that waits says what for.
-const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// What a node without a cluster asks for.
 #[derive(Clone, Debug)]
@@ -42,7 +39,7 @@ pub async fn knock(knock: Knock) -> Result<[u8; 16], Error> {
             Some((Joined::Later(reason), _)) => asking.say(&reason),
             _ => asking.say("none of them answers"),
         }
-        asking.pause().await;
+        asking.retry.pause().await;
     }
 }
 
@@ -82,12 +79,12 @@ impl Cluster {
                 Some((Joined::Refused(reason), _)) => return Err(Error::Join(reason)),
                 Some((Joined::CatchingUp { entries_left }, _)) => {
                     asking.say(&format!("catching up, {entries_left} entries left"));
-                    asking.hurry();
+                    asking.retry.hurry();
                 }
                 Some((Joined::Later(reason), _)) => asking.say(&reason),
                 _ => asking.say("no leader answers"),
             }
-            if shared.stopping.run_until_cancelled(asking.pause()).await.is_none() {
+            if shared.stopping.run_until_cancelled(asking.retry.pause()).await.is_none() {
                 return Err(Error::Stopped);
             }
         }
@@ -98,13 +95,12 @@ impl Cluster {
 struct Asking<'a> {
     peers: &'a Peers,
     addresses: VecDeque<String>,
-    pause: Duration,
-    said: Option<Instant>,
+    retry: Retry,
 }
 
 impl<'a> Asking<'a> {
     fn new(peers: &'a Peers, addresses: &[String]) -> Asking<'a> {
-        Asking { peers, addresses: addresses.iter().cloned().collect(), pause: PAUSE_MIN, said: None }
+        Asking { peers, addresses: addresses.iter().cloned().collect(), retry: Retry::new() }
     }
 
     fn add(&mut self, addresses: impl Iterator<Item = String>) {
@@ -151,22 +147,9 @@ impl<'a> Asking<'a> {
         }
     }
 
-    /// At first, and then now and then.
     fn say(&mut self, what: &str) {
-        if self.said.is_none_or(|said| said.elapsed() >= PROGRESS_EVERY) {
-            let addresses: Vec<&str> = self.addresses.iter().map(String::as_str).collect();
-            tracing::info!(asked = addresses.join(", "), "waiting for the cluster: {what}");
-            self.said = Some(Instant::now());
-        }
-    }
-
-    fn hurry(&mut self) {
-        self.pause = PAUSE_MIN;
-    }
-
-    async fn pause(&mut self) {
-        tokio::time::sleep(network::with_jitter(self.pause)).await;
-        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        let addresses: Vec<&str> = self.addresses.iter().map(String::as_str).collect();
+        self.retry.say(&addresses.join(", "), what);
     }
 }
 

@@ -48,6 +48,10 @@ impl Peers {
         Peers { shared: Arc::new(PeersShared { local, addresses: Mutex::default(), unreachable: Mutex::default() }) }
     }
 
+    pub(super) fn local(&self) -> Local {
+        (self.shared.local)()
+    }
+
     /// A link to `address`, where the node `target` is expected, or any.
     pub(super) fn link(&self, target: Option<NodeId>, address: &str) -> Link {
         let shared =
@@ -159,7 +163,7 @@ impl Link {
             let peers = &shared.peers;
             let known = shared.target.and_then(|target| peers.address(target));
             let address = known.as_ref().unwrap_or(&shared.address);
-            let local = (peers.shared.local)();
+            let local = peers.local();
             let dialled = peer::dial(address, shared.target, &local, DIAL_TIMEOUT).await.map_err(Arc::new);
             peers.report(address, &dialled);
             dialled

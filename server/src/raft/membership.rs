@@ -27,12 +27,12 @@ const VOTER_ENTRIES_LEFT_MAX: u64 = 1000;
 
 type Metrics = RaftMetrics<TypeConfig>;
 
-/// Makes a pristine log the log of a cluster with this node alone; false if it is not pristine.
+/// Makes a pristine log the log of the cluster that these nodes found; false if it is not pristine.
 pub(super) async fn bootstrap(raft: &Raft, options: &Options) -> Result<bool, Error> {
-    if !options.bootstrap || raft.is_initialized().await? {
+    if options.founders.is_empty() || raft.is_initialized().await? {
         return Ok(false);
     }
-    raft.initialize(BTreeMap::from([(options.node_id, options.node.clone())])).await?;
+    raft.initialize(options.founders.clone()).await?;
     Ok(true)
 }
 

@@ -19,13 +19,15 @@ mod forward;
 mod join;
 mod link;
 mod membership;
+mod muster;
 mod network;
 mod options;
 mod presence;
 mod proposer;
 mod queue;
 mod reads;
-mod restore;
+mod retry;
+mod rewrite;
 mod rpc;
 mod service;
 mod snapshots;
@@ -39,8 +41,9 @@ mod vigil;
 pub use self::clocks::{ClockStatus, Skew};
 pub use self::error::Error;
 pub use self::join::{Knock, knock, new_node_id};
+pub use self::muster::{Mustering, Outcome};
 pub use self::options::Options;
-pub use self::restore::begin_after;
+pub use self::rewrite::{begin_after, take_over};
 pub use self::rpc::Change;
 pub use self::status::{Member, Role, Status, View, Visible};
 
@@ -111,7 +114,7 @@ struct Shared {
 }
 
 impl Cluster {
-    /// Joins a member's log and machine to openraft. An empty log may become that of a cluster of one; a node that is
+    /// Joins a member's log and machine to openraft. An empty log may become that of a new cluster; a node that is
     /// the only voter returns once it leads and has applied everything that was committed, others at once.
     ///
     /// `local` is how this node introduces itself to others, asked for each connection.

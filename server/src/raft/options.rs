@@ -3,6 +3,7 @@
 use super::Error;
 use crate::type_config::{Node, NodeId};
 use openraft::SnapshotPolicy;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[derive(Clone, Debug)]
@@ -11,8 +12,8 @@ pub struct Options {
     pub node: Node,
     /// SHA-256 of the module that this node runs; others may join with the same one only.
     pub module: String,
-    /// Whether an empty log becomes that of a new cluster.
-    pub bootstrap: bool,
+    /// The nodes of the new cluster that an empty log becomes the log of, all of them voters; none if it becomes none.
+    pub founders: BTreeMap<NodeId, Node>,
     /// Whether commands that reach a follower are sent on to the leader; without it, clients are told who leads.
     pub forward: bool,
     /// How long commands are held while no leader can be reached.
@@ -48,10 +49,10 @@ const INSTALL_SNAPSHOT_TIMEOUT_MS: u64 = 10 * 60 * 1000;
 impl Options {
     pub fn new(node_id: NodeId, node: Node) -> Options {
         Options {
+            founders: BTreeMap::from([(node_id, node.clone())]),
             node_id,
             node,
             module: String::new(),
-            bootstrap: true,
             forward: true,
             leader_wait: Duration::from_secs(5),
             lease_reads: false,

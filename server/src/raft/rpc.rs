@@ -39,13 +39,17 @@ pub(super) enum Kind {
     Change = 10,
     /// Whether the node is there, and how far: answered with `Pong`.
     Ping = 11,
+    /// Nodes without a cluster make one together: `Muster`, answered with `Mustered`.
+    Muster = 12,
 }
 
 impl Kind {
     pub(super) fn of(number: u8) -> Option<Kind> {
-        use Kind::{Append, Change, Join, Ping, PreVote, Propose, Read, SnapshotChunk, SnapshotEnd, Transfer, Vote};
-        let all = [Append, Vote, PreVote, Transfer, SnapshotChunk, SnapshotEnd, Join, Propose, Read, Change, Ping];
-        all.into_iter().find(|kind| *kind as u8 == number)
+        use Kind::{Append, Change, Join, Muster, Ping, PreVote, Propose, Read, Transfer, Vote};
+        use Kind::{SnapshotChunk, SnapshotEnd};
+        let raft = [Append, Vote, PreVote, Transfer, SnapshotChunk, SnapshotEnd];
+        let others = [Join, Propose, Read, Change, Ping, Muster];
+        raft.into_iter().chain(others).find(|kind| *kind as u8 == number)
     }
 }
 
@@ -163,6 +167,37 @@ pub(super) enum Joined {
     Member,
     /// It cannot be, and asking again does not help.
     Refused(String),
+}
+
+/// A node without a cluster asks another about one that they begin together.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Muster {
+    pub(super) recruit: Recruit,
+    /// The cluster that it founds, and that the other is to belong to; without one it only looks who is there.
+    pub(super) cluster: Option<[u8; 16]>,
+}
+
+/// A node that may become one of the first of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Recruit {
+    pub(super) node_id: NodeId,
+    pub(super) node: Node,
+    /// SHA-256 of its module.
+    pub(super) module: String,
+    /// How many nodes it begins a cluster with.
+    pub(super) expect: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Mustered {
+    /// It belongs to no cluster and waits too.
+    Waits(Recruit),
+    /// It has written down that it belongs to this cluster, which may not have begun.
+    Belongs { node_id: NodeId, node: Node, cluster: [u8; 16] },
+    /// It is a node of a cluster that has begun.
+    Member,
+    /// Nothing was done, for a reason that the operator should know.
+    No(String),
 }
 
 /// What an operator may change. Nodes are named as operators name them.
@@ -302,9 +337,9 @@ mod tests {
 
     #[test]
     fn a_kind_is_known_by_its_number() {
-        assert_eq!((1..=11).filter_map(Kind::of).count(), 11);
+        assert_eq!((1..=12).filter_map(Kind::of).count(), 12);
         assert_eq!(Kind::of(Kind::Change as u8), Some(Kind::Change));
         assert_eq!(Kind::of(0), None);
-        assert_eq!(Kind::of(12), None);
+        assert_eq!(Kind::of(13), None);
     }
 }

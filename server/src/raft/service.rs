@@ -2,7 +2,7 @@
 
 use super::forward::{Way, forwarded};
 use super::queue::Refusal;
-use super::rpc::{self, Failure, Kind};
+use super::rpc::{self, Failure, Kind, Muster, Mustered};
 use super::{Cluster, Error, snapshots};
 use crate::fault::chain;
 use crate::net::peer::{Remote, Service};
@@ -12,7 +12,7 @@ use openraft::error::Fatal;
 impl Service for Cluster {
     async fn answer(&self, from: Remote, kind: u8, payload: Bytes) -> Result<Bytes, String> {
         let kind = Kind::of(kind).ok_or_else(|| format!("requests of kind {kind} are not known here"))?;
-        if from.cluster.is_none() && kind != Kind::Join {
+        if from.cluster.is_none() && !matches!(kind, Kind::Join | Kind::Muster) {
             return Err("a node that belongs to no cluster may only ask to join".to_owned());
         }
         let raft = &self.shared.raft;
@@ -39,6 +39,10 @@ impl Service for Cluster {
             }
             Kind::Ping => encoded(&self.pong().await.map_err(text)?),
             Kind::Join => encoded(&self.admit(from, decoded(&payload)?).await),
+            Kind::Muster => {
+                let _: Muster = decoded(&payload)?;
+                encoded(&self.mustered().await)
+            }
             Kind::Propose | Kind::Read => {
                 let (ticket, commands) = forwarded(from.node_id, payload).map_err(text)?;
                 let answered = match kind {
@@ -56,6 +60,16 @@ impl Service for Cluster {
 }
 
 impl Cluster {
+    /// For a node that would begin a cluster.
+    async fn mustered(&self) -> Mustered {
+        match (self.shared.raft.is_initialized().await, self.shared.peers.local().cluster) {
+            (Ok(false), Some(cluster)) => {
+                Mustered::Belongs { node_id: self.shared.node_id, node: self.shared.node.clone(), cluster }
+            }
+            _ => Mustered::Member,
+        }
+    }
+
     /// What a node has promised a leader by its last answer is not on its disk, so it keeps to it after every start.
     fn may_owe_a_lease(&self) -> bool {
         self.shared.lease.is_some_and(|lease| self.shared.started.elapsed() < lease)

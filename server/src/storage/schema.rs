@@ -49,8 +49,19 @@ pub struct Identity {
     pub node_name: String,
     /// The name that the guest gives itself: another guest's log is not replayed.
     pub module: String,
-    /// Whether the cluster has taken the node in; until then it goes on asking.
-    pub joined: bool,
+    pub standing: Standing,
+    /// Whether `--force-new-cluster` was obeyed, and every start since had it too: it counts once.
+    pub forced: bool,
+}
+
+/// How far a node is in the cluster that it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Standing {
+    /// It gathers the nodes that the cluster begins with.
+    Founding,
+    /// It goes on asking until the cluster has taken it in.
+    Joining,
+    Member,
 }
 
 /// 128 random bits, made when a cluster is.

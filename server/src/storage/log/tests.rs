@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::proposal::Proposal;
-use crate::storage::schema::{COMMITTED, ClusterId, IDENTITY, LOG, META, PURGED, VOTE, log_id};
+use crate::storage::schema::{COMMITTED, ClusterId, IDENTITY, LOG, META, PURGED, Standing, VOTE, log_id};
 use openraft::EntryPayload;
 use openraft::type_config::TypeConfigExt;
 use redb::{Database, ReadableDatabase, ReadableTable};
@@ -52,7 +52,14 @@ async fn is_the_same_after_every_operation_and_a_restart() {
     let path = temp.path().join("log.redb");
     let mut log = open(&path);
     let cluster_id = ClusterId([0xab; 16]);
-    let identity = Identity { cluster_id, node_id: 7, node_name: "a".into(), module: "ticket".into(), joined: true };
+    let identity = Identity {
+        cluster_id,
+        node_id: 7,
+        node_name: "a".into(),
+        module: "ticket".into(),
+        standing: Standing::Member,
+        forced: false,
+    };
     log.save_identity(identity.clone()).await.unwrap();
     log = reopen(&path, log).await;
     assert_eq!(log.identity(), Some(identity));
@@ -158,9 +165,16 @@ async fn filled(temp: &tempfile::TempDir) -> PathBuf {
     let mut log = open(&path);
     log.save_vote(&Vote::new(3, 1)).await.unwrap();
     let cluster_id = ClusterId([1; 16]);
-    log.save_identity(Identity { cluster_id, node_id: 7, node_name: "a".into(), module: "m".into(), joined: true })
-        .await
-        .unwrap();
+    log.save_identity(Identity {
+        cluster_id,
+        node_id: 7,
+        node_name: "a".into(),
+        module: "m".into(),
+        standing: Standing::Member,
+        forced: false,
+    })
+    .await
+    .unwrap();
     for first in [0, 10, 20] {
         append(&mut log, (first..first + 10).map(|index| entry(1, index))).await;
     }
