@@ -7,7 +7,7 @@
 mod layers;
 
 use crate::config::units::{ByteSize, Count, Interval};
-use crate::config::{self, Addresses, Config};
+use crate::config::{self, Addresses, Config, NtpServers};
 use crate::dispatch;
 use crate::module::Module;
 use crate::net::{Address, tls};
@@ -21,6 +21,7 @@ use std::process::ExitCode;
 const NODE: &str = "Node";
 const GUEST: &str = "Guest";
 const CLUSTER: &str = "Cluster";
+const TIME: &str = "Time";
 const DURABILITY: &str = "Durability and snapshots";
 const SECURITY: &str = "Security";
 const CLIENTS: &str = "Clients";
@@ -109,6 +110,20 @@ pub struct Args {
     /// How long commands are held while no leader can be reached.
     #[arg(long, value_name = "DURATION", default_value_t = Interval::from_millis(5000), help_heading = CLUSTER)]
     pub(crate) leader_wait: Interval,
+
+    /// The clock is this machine's (the default).
+    #[arg(long, help_heading = TIME)]
+    pub(crate) localtime: bool,
+    /// The clock follows these NTP servers, for a machine whose own clock nobody keeps right. Better three than one, for
+    /// one that is wrong is then found out.
+    #[arg(long, value_name = "HOST[:PORT],…", help_heading = TIME)]
+    pub(crate) ntp: Option<NtpServers>,
+    /// How often each of them is asked; public ones want no less than a minute.
+    #[arg(long, value_name = "DURATION", default_value_t = Interval::from_millis(60_000), help_heading = TIME)]
+    pub(crate) ntp_interval: Interval,
+    /// How far a node's clock may be from those of a quorum before the leader warns.
+    #[arg(long, value_name = "DURATION", default_value_t = Interval::from_millis(500), help_heading = TIME)]
+    pub(crate) max_clock_skew: Interval,
 
     /// Acknowledges writes before they are on disk: faster, and the last of them are lost with the machine's power.
     #[arg(long, overrides_with = "sync", help_heading = DURABILITY)]
@@ -232,9 +247,6 @@ pub struct Args {
 
     #[arg(long, hide = true)]
     pub(crate) backend: Option<String>,
-    /// The clock of this machine is always the one used.
-    #[arg(long, hide = true)]
-    localtime: bool,
     #[arg(short, long, hide = true, value_parser = clap::value_parser!(u8).range(1..=9))]
     pub(crate) test_node: Option<u8>,
 }

@@ -11,17 +11,26 @@ use crate::module::Module;
 use crate::net::Address;
 use crate::net::tls::{self, AuthClients};
 use crate::telemetry;
+use crate::time::{ServerName, WrongServer};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
 
+/// More than anybody needs to find out one that is wrong.
+const NTP_SERVERS_MAX: usize = 16;
+
 /// Everything that can be chosen at start.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub module: Module,
     pub tick: Duration,
+    /// NTP servers; empty for the system's clock.
+    pub ntp: Vec<ServerName>,
+    pub ntp_interval: Duration,
+    /// How far the clocks of a cluster may be apart before the leader warns.
+    pub clock_skew_max: Duration,
     /// Fuel of one command.
     pub guest_fuel: u64,
     pub guest_memory_bytes: u64,
@@ -116,6 +125,8 @@ pub enum Error {
     Heartbeat(String, String),
     #[error("--restore and --join exclude each other: a cluster is restored on its first node")]
     RestoreAndJoin,
+    #[error("--localtime and --ntp exclude each other: the clock is the system's, or follows NTP servers")]
+    LocaltimeAndNtp,
     #[error("--force-new-cluster and --restore exclude each other: one needs data in --dir, the other none")]
     ForceAndRestore,
     #[error("--bootstrap-expect needs --join with the addresses of all nodes that the cluster begins with")]
@@ -154,6 +165,9 @@ impl Config {
         let config = Config {
             module: args.module.ok_or(Error::NoModule)?,
             tick: args.tick.0,
+            ntp: args.ntp.map_or_else(Vec::new, |servers| servers.0),
+            ntp_interval: args.ntp_interval.0,
+            clock_skew_max: args.max_clock_skew.0,
             guest_fuel: args.guest_fuel.0,
             guest_memory_bytes: args.guest_memory.0,
             guest_reply_bytes: args.guest_reply.as_usize(),
@@ -210,6 +224,8 @@ impl Config {
         let positive = [
             ("threads", self.threads as u64),
             ("tick", self.tick.as_nanos() as u64),
+            ("ntp-interval", self.ntp_interval.as_millis() as u64),
+            ("max-clock-skew", self.clock_skew_max.as_nanos() as u64),
             ("heartbeat", self.heartbeat.as_millis() as u64),
             ("election-timeout", self.election_timeout.as_millis() as u64),
             ("guest-fuel", self.guest_fuel),
@@ -256,6 +272,9 @@ impl Config {
         if self.threads > 1024 {
             return Err(Error::Value("threads", "more than 1024"));
         }
+        if self.ntp.len() > NTP_SERVERS_MAX {
+            return Err(Error::Value("ntp", "more than 16 servers"));
+        }
         if self.request_bytes > 1 << 30 {
             return Err(Error::Value("max-request-bytes", "more than 1GiB"));
         }
@@ -272,6 +291,9 @@ fn default_threads() -> usize {
 fn check_excluding(args: &Args) -> Result<(), Error> {
     if args.restore.is_some() && args.join.is_some() {
         return Err(Error::RestoreAndJoin);
+    }
+    if args.localtime && args.ntp.is_some() {
+        return Err(Error::LocaltimeAndNtp);
     }
     if args.bootstrap_expect.is_some_and(|nodes| nodes > 1) && args.join.is_none() {
         return Err(Error::ExpectWithoutJoin);
@@ -354,5 +376,17 @@ impl FromStr for Addresses {
 
     fn from_str(text: &str) -> Result<Addresses, crate::net::Error> {
         text.split(',').map(|part| part.trim().parse()).collect::<Result<_, _>>().map(Addresses)
+    }
+}
+
+/// Several NTP servers, with commas between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NtpServers(pub Vec<ServerName>);
+
+impl FromStr for NtpServers {
+    type Err = WrongServer;
+
+    fn from_str(text: &str) -> Result<NtpServers, WrongServer> {
+        text.split(',').map(|part| part.trim().parse()).collect::<Result<_, _>>().map(NtpServers)
     }
 }

@@ -11,6 +11,7 @@
 //! machine     applies committed proposals, in order, on its own thread
 //! guest       the WebAssembly component: engine, instance, limits, memory images
 //! storage     the log in redb, snapshot files
+//! time        the node's clock: the system's, or what NTP servers say
 //! command, reply, proposal, …     the vocabulary that all of them share
 //! ```
 //!
@@ -35,4 +36,5 @@ pub mod reply;
 pub mod resp3;
 pub mod storage;
 pub mod telemetry;
+pub mod time;
 pub mod type_config;

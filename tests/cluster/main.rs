@@ -8,4 +8,5 @@ mod force;
 mod load;
 mod membership;
 mod security;
+mod time;
 mod views;

@@ -11,3 +11,4 @@ mod replay;
 mod restart;
 mod single_node;
 mod snapshots;
+mod time;

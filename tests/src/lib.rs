@@ -1,5 +1,5 @@
-//! The harness of the tests: real server processes (`server`), several of them as one (`cluster`), a client that sees every byte (`client`), waiting for
-//! states (`wait`) and the guests to serve (`guests`).
+//! The harness of the tests: real server processes (`server`), several of them as one (`cluster`), a client that sees
+//! every byte (`client`), waiting for states (`wait`), the guests to serve (`guests`) and NTP servers (`ntp`).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,6 +12,7 @@
 pub mod client;
 pub mod cluster;
 pub mod guests;
+pub mod ntp;
 pub mod server;
 pub mod wait;
 

@@ -58,6 +58,15 @@ fn short_and_long_forms_of_the_seed_are_known() {
 }
 
 #[test]
+fn ntp_servers_are_named_with_or_without_a_port() {
+    assert!(config("--localtime").ntp.is_empty());
+    let config = config_with("", &[("UHAHA_NTP", "a.example, b.example:1123,[::1]")]);
+    let shown: Vec<String> = config.ntp.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["a.example:123", "b.example:1123", "[::1]:123"]);
+    assert_eq!((config.ntp_interval, config.clock_skew_max), (Duration::from_secs(60), Duration::from_millis(500)));
+}
+
+#[test]
 fn flags_win_over_the_environment_over_the_file_over_defaults() {
     let file = file("tick = '1s'\nmax-clients = 5\nkeepalive = '7s'\nnosync = true\ntry-errors = true\n");
     let line = format!("--config {} --tick 3s", file.path().display());
@@ -149,11 +158,19 @@ fn what_makes_no_sense_together_is_refused() {
         ("--tls-ca a", "--tls-ca and --tls-auth-clients mean nothing without --tls-cert"),
         ("--auth a --auth-file b", "--auth and --auth-file exclude each other"),
         ("--backend raft-log", "--backend \"raft-log\" is not known: the log is kept in redb"),
+        (
+            "--localtime --ntp a",
+            "--localtime and --ntp exclude each other: the clock is the system's, or follows NTP servers",
+        ),
+        ("--ntp-interval 0", "--ntp-interval must not be 0"),
+        ("--max-clock-skew 0", "--max-clock-skew must not be 0"),
+        ("--ntp a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a", "--ntp must not be more than 16 servers"),
         ("--heartbeat 300ms", "--heartbeat (300ms) must be at most half of --election-timeout (500ms)"),
     ] {
         assert_eq!(error(line), message, "{line}");
     }
     assert!(error("-a nope").contains("expected HOST:PORT, [IPV6]:PORT or :PORT"));
+    assert!(error("--ntp a,").contains("expected HOST, HOST:PORT or [IPV6]:PORT"));
     assert!(error("-m builtin:").contains("expected builtin:ticket, builtin:kvdb or builtin:timeseries"));
 }
 

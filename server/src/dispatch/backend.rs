@@ -9,7 +9,7 @@ use super::testing::Fake;
 use crate::command::Command;
 use crate::guest::spec::Description;
 use crate::machine::{self, Machine};
-use crate::raft::{self, Change, Cluster, Member, View};
+use crate::raft::{self, Change, ClockStatus, Cluster, Member, View};
 use crate::replies::Replies;
 use crate::reply::ErrorReply;
 use crate::storage::snapshots::{self, SnapshotInfo, Snapshots};
@@ -132,6 +132,15 @@ impl Backend {
             Backend::Node { cluster, .. } => cluster.members(),
             #[cfg(test)]
             Backend::Fake(fake) => fake.members(),
+        }
+    }
+
+    /// The node's clock, and how it compares with the other nodes'.
+    pub(super) fn clock_status(&self) -> ClockStatus {
+        match self {
+            Backend::Node { cluster, .. } => cluster.clock_status(),
+            #[cfg(test)]
+            Backend::Fake(_) => Fake::clock_status(),
         }
     }
 

@@ -10,10 +10,11 @@ use crate::reply::ErrorReply;
 use crate::resp3::{PutToken, Token};
 use crate::storage::snapshots::SnapshotInfo;
 use crate::type_config::Node;
-use crate::{machine, raft};
+use crate::{machine, raft, time};
 use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -141,6 +142,25 @@ impl Fake {
 
     pub(super) fn machine() -> machine::Status {
         machine::Status { now: 1_700_000_003_500_000_000, boot: 1_700_000_000_000_000_000, ..Default::default() }
+    }
+
+    pub(super) fn clock_status() -> raft::ClockStatus {
+        let server = time::ServerStatus {
+            name: "ntp1".parse().unwrap(),
+            state: time::ServerState::Used,
+            offset: -2_000,
+            delay: Duration::from_micros(30),
+            stratum: 2,
+        };
+        let clock = time::Status {
+            source: time::Source::Ntp,
+            now: 1_700_000_003_500_000_000,
+            synchronized: Some(true),
+            error: Some(Duration::from_millis(5)),
+            offset: 7_000,
+            servers: vec![server],
+        };
+        raft::ClockStatus { clock, skew: None, skew_max: Duration::from_millis(500), others: Vec::new() }
     }
 
     pub(super) fn snapshot() -> SnapshotInfo {

@@ -362,6 +362,8 @@ async fn info_has_redis_sections_and_our_own() {
         "# Replication\r\nrole:master\r\n",
         "# Raft\r\n",
         "machine_name:kvdb\r\n",
+        "# Time\r\ntime_source:ntp\r\ntime_now:1700000003500000000\r\ntime_synchronized:yes\r\ntime_error_us:5000\r\n",
+        "time_server0:name=ntp1:123,state=used,ahead_us=-2,delay_us=30,stratum=2\r\n",
     ] {
         assert!(all.contains(part), "{part:?} in {all}");
     }

@@ -23,6 +23,7 @@ use crate::net::{self, Address, Listener};
 use crate::raft::{self, Cluster};
 use crate::storage::DataDir;
 use crate::storage::schema::Standing;
+use crate::time::Clock;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -116,7 +117,9 @@ impl Node {
         })?;
         let local = options::local(&config, &credentials, Some(identity.cluster_id), identity.node_id);
         let raft = options::raft(&config, &identity, &address, founders);
-        let cluster = Cluster::start(raft, data.log.clone(), machine.clone(), local.clone()).await?;
+        let clock = Clock::new(options::time(&config));
+        tokio::spawn(clock.clone().run(stop.clone()));
+        let cluster = Cluster::start(raft, data.log.clone(), machine.clone(), clock, local.clone()).await?;
         reception.open_to_peers(local, Peers::Member(cluster.clone()));
         let dispatcher = Dispatcher::new(
             options::dispatch(&config, &credentials),

@@ -6,7 +6,7 @@ use crate::dispatch::Redirect;
 use crate::net::peer::Local;
 use crate::storage::schema::{ClusterId, Identity};
 use crate::type_config::{self, NodeId};
-use crate::{dispatch, guest, net, raft, redis};
+use crate::{dispatch, guest, net, raft, redis, time};
 use std::collections::BTreeMap;
 
 pub(super) fn listener(config: &Config, credentials: &Credentials) -> net::Options {
@@ -47,6 +47,10 @@ pub(super) fn local(
     move || Local { cluster, node_id, secret: credentials.secret(), tls: credentials.tls(), frame_bytes_max }
 }
 
+pub(super) fn time(config: &Config) -> time::Options {
+    time::Options { servers: config.ntp.clone(), interval: config.ntp_interval }
+}
+
 pub(super) fn raft(
     config: &Config,
     identity: &Identity,
@@ -63,6 +67,7 @@ pub(super) fn raft(
         heartbeat: config.heartbeat,
         election_timeout_min: config.election_timeout,
         election_timeout_max: config.election_timeout * 2,
+        clock_skew_max: config.clock_skew_max,
         tick: config.tick,
         batch_commands_max: config.batch_commands,
         batch_bytes_max: config.batch_bytes,

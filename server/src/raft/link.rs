@@ -5,6 +5,7 @@
 //! of a second, and the next one finds it further on. Between two nodes there is a link for replication, one for what
 //! must not wait behind it, and one for snapshots.
 
+use super::lock;
 use super::rpc::Kind;
 use crate::fault::chain;
 use crate::net::peer::{self, Asked, Connection, Local};
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A node that does not answer by then is down, or too far away to be a member.
@@ -170,8 +171,4 @@ impl Link {
         // A task ends without a result only when the runtime does.
         task.map(|dialled| dialled.unwrap_or_else(|_| Err(Arc::new(peer::Error::Lost)))).boxed().shared()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

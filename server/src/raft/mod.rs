@@ -12,6 +12,7 @@
 //!
 //! openraft's types end in this folder: what comes out is `Error`, `Status` and `Member`.
 
+mod clocks;
 mod compaction;
 mod error;
 mod forward;
@@ -37,6 +38,7 @@ mod tests;
 mod ticker;
 mod vigil;
 
+pub use self::clocks::{ClockStatus, Skew};
 pub use self::error::Error;
 pub use self::join::{Knock, knock, new_node_id};
 pub use self::muster::{Mustering, Outcome};
@@ -45,6 +47,7 @@ pub use self::rewrite::{begin_after, take_over};
 pub use self::rpc::Change;
 pub use self::status::{Member, Role, Status, View, Visible};
 
+use self::clocks::Clocks;
 use self::compaction::Compaction;
 use self::forward::{Forward, Way};
 use self::link::Peers;
@@ -58,9 +61,10 @@ use crate::net::peer::Local;
 use crate::replies::Replies;
 use crate::storage::log::LogStorage;
 use crate::storage::snapshots::SnapshotInfo;
+use crate::time::Clock;
 use crate::type_config::{Node, NodeId, TypeConfig};
 use openraft::async_runtime::watch::WatchReceiver;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -96,6 +100,7 @@ struct Shared {
     /// Reads of this node's own state.
     reads_here: Queue,
     presence: Presence,
+    clocks: Clocks,
     /// How long a leader counts on what a quorum has confirmed, if it does.
     lease: Option<Duration>,
     started: Instant,
@@ -117,6 +122,7 @@ impl Cluster {
         options: Options,
         log: LogStorage,
         machine: Machine,
+        clock: Clock,
         local: impl Fn() -> Local + Send + Sync + 'static,
     ) -> Result<Cluster, Error> {
         let config = Arc::new(options.openraft()?);
@@ -137,7 +143,7 @@ impl Cluster {
         let stopping = CancellationToken::new();
         let compaction = Compaction::new(raft.clone(), log.clone(), &options);
         let tasks = TaskTracker::new();
-        let proposer = Proposer::new(raft.clone(), machine.clone(), writes.clone(), &options);
+        let proposer = Proposer::new(raft.clone(), machine.clone(), writes.clone(), clock.clone(), &options);
         let lease = options.lease().map(|age_max| Lease::new(age_max, presence.clone(), stopping.clone()));
         let policy = Policy::Linearizable { raft: raft.clone(), lease };
         let reading = Reads::new(policy, machine.clone(), reads.clone(), &options);
@@ -163,6 +169,7 @@ impl Cluster {
                 reads,
                 reads_here,
                 presence,
+                clocks: Clocks::new(clock, options.clock_skew_max),
                 lease: options.lease(),
                 started: Instant::now(),
                 compaction,
@@ -284,4 +291,8 @@ impl Cluster {
         shared.tasks.wait().await;
         shared.log.close().await;
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -21,6 +21,8 @@ pub struct Options {
     /// Whether a leader answers reads without asking the others while a quorum has confirmed it lately. It assumes that
     /// the clocks of the nodes run at about the same rate, and must be the same on all of them.
     pub lease_reads: bool,
+    /// How far the clock of a node may be from those of a quorum before the leader warns.
+    pub clock_skew_max: Duration,
     /// How old the last tick may get before a proposal carries a new seed.
     pub tick: Duration,
     /// What one proposal carries at most, but for a single larger group.
@@ -54,6 +56,7 @@ impl Options {
             forward: true,
             leader_wait: Duration::from_secs(5),
             lease_reads: false,
+            clock_skew_max: Duration::from_millis(500),
             tick: Duration::from_millis(200),
             batch_commands_max: 4096,
             batch_bytes_max: 1 << 20,

@@ -6,10 +6,12 @@
 //! a node that has applied as much is no older than the moment of the question less that time. Only the rates of the two
 //! clocks matter for this, not what they show.
 
+use super::clocks::Skew;
 use super::link::Link;
 use super::rpc::{self, Kind, Lead, Pong};
 use super::status::{Member, View, Visible};
-use super::{Cluster, Error};
+use super::{Cluster, Error, lock};
+use crate::time::Clock;
 use crate::type_config::{Node, NodeId, TypeConfig};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -18,7 +20,7 @@ use futures_util::stream::FuturesUnordered;
 use openraft::RaftMetrics;
 use openraft::async_runtime::watch::WatchReceiver;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -54,8 +56,8 @@ struct Point {
     committed: u64,
 }
 
-/// A question that is under way: to whom it went, when, and the answer.
-type Asked = BoxFuture<'static, (NodeId, Instant, Option<Pong>)>;
+/// A question that is under way: to whom it went, when, and the answer with what it says about the other's clock.
+type Asked = BoxFuture<'static, (NodeId, Instant, Option<(Pong, Skew)>)>;
 
 impl Presence {
     pub(super) fn new(answer_timeout: Duration) -> Presence {
@@ -142,9 +144,10 @@ impl Cluster {
         presence.follow(&metrics.borrow_watched());
         loop {
             tokio::select! {
-                Some((node_id, at, pong)) = asked.next() => {
+                Some((node_id, at, answer)) = asked.next() => {
                     silent.retain(|other| *other != node_id);
-                    presence.note(node_id, at, pong, self.applied());
+                    presence.note(node_id, at, answer.map(|(pong, _)| pong), self.applied());
+                    self.shared.clocks.note(node_id, answer.map(|(_, skew)| skew));
                 }
                 changed = metrics.changed() => {
                     if changed.is_err() {
@@ -153,6 +156,7 @@ impl Cluster {
                     presence.follow(&metrics.borrow_watched());
                 }
                 _ = rounds.tick() => {
+                    self.compare_clocks();
                     let members = super::status::members(&metrics.borrow_watched());
                     links.retain(|node_id, _| members.iter().any(|member| member.node_id == *node_id));
                     for Member { node_id, node, .. } in members {
@@ -162,7 +166,8 @@ impl Cluster {
                         silent.push(node_id);
                         let peers = &self.shared.peers;
                         let link = links.entry(node_id).or_insert_with(|| peers.link(Some(node_id), &node.address));
-                        asked.push(Box::pin(ask(node_id, link.clone(), self.shared.answer_timeout)));
+                        let clock = self.shared.clocks.clock.clone();
+                        asked.push(Box::pin(ask(node_id, link.clone(), clock, self.shared.answer_timeout)));
                     }
                 }
             }
@@ -174,8 +179,9 @@ impl Cluster {
         let metrics = self.metrics();
         let applied = self.applied();
         let keeps_leases = self.shared.lease.is_some();
+        let clock = || self.shared.clocks.clock.read().time;
         let Some(confirmed) = self.confirmed(&metrics) else {
-            return Ok(Pong { applied, lead: None, keeps_leases });
+            return Ok(Pong { applied, lead: None, keeps_leases, clock: clock() });
         };
         // The core is asked, for the metrics may be behind what it has committed.
         let committed = self.shared.raft.with_raft_state(|state| state.local_committed().copied()).await?;
@@ -183,7 +189,7 @@ impl Cluster {
         let committed = committed.filter(|log_id| log_id.leader_id.term == metrics.current_term);
         let confirmed_ms = u64::try_from(confirmed.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
         let lead = committed.map(|log_id| Lead { committed: log_id.index, confirmed_ms });
-        Ok(Pong { applied, lead, keeps_leases })
+        Ok(Pong { applied, lead, keeps_leases, clock: clock() })
     }
 
     /// The index up to which this node has applied the log.
@@ -272,14 +278,12 @@ impl Presence {
     }
 }
 
-async fn ask(node_id: NodeId, link: Link, timeout: Duration) -> (NodeId, Instant, Option<Pong>) {
-    let at = Instant::now();
-    let pong = link.ask(Kind::Ping, Bytes::new(), timeout).await.ok();
-    (node_id, at, pong.and_then(|pong| rpc::decode(&pong).ok()))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+async fn ask(node_id: NodeId, link: Link, clock: Clock, timeout: Duration) -> (NodeId, Instant, Option<(Pong, Skew)>) {
+    let (at, asked) = (Instant::now(), clock.read());
+    let answer = link.ask(Kind::Ping, Bytes::new(), timeout).await.ok();
+    let answered = clock.read();
+    let pong = answer.and_then(|pong| rpc::decode::<Pong>(&pong).ok());
+    (node_id, at, pong.map(|pong| (pong, Skew::measured(asked, pong.clock, answered))))
 }
 
 #[cfg(test)]
@@ -289,7 +293,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn pong(committed: u64, confirmed_ms: u64) -> Option<Pong> {
-        Some(Pong { applied: committed, lead: Some(Lead { committed, confirmed_ms }), keeps_leases: true })
+        Some(Pong { applied: committed, lead: Some(Lead { committed, confirmed_ms }), keeps_leases: true, clock: 0 })
     }
 
     #[test]

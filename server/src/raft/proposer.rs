@@ -5,11 +5,12 @@
 //! names the term for which it was stamped, and openraft refuses it in any other.
 
 use super::queue::{Answers, Batch, Queue};
-use super::ticker::{Moment, Ticker, seed};
+use super::ticker::{Ticker, seed};
 use super::{Error, Options, Raft};
 use crate::command::Command;
 use crate::machine::Machine;
 use crate::proposal::{Origin, Proposal};
+use crate::time::{Clock, Reading};
 use crate::type_config::{Node, NodeId, TypeConfig};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -36,6 +37,7 @@ pub(super) struct Proposer {
     raft: Raft,
     machine: Machine,
     queue: Queue,
+    clock: Clock,
     ticker: Ticker,
     /// The last term for which a proposal was stamped.
     term: Option<u64>,
@@ -45,6 +47,7 @@ pub(super) struct Proposer {
     proposals_in_flight_max: usize,
     idle: Interval,
     quorum: Quorum,
+    clock_skew_max: Duration,
 }
 
 /// Whether a quorum answers. A leader that is cut off from it holds what it has proposed for as long as it is, and
@@ -72,20 +75,22 @@ impl Quorum {
 }
 
 impl Proposer {
-    pub(super) fn new(raft: Raft, machine: Machine, queue: Queue, options: &Options) -> Proposer {
+    pub(super) fn new(raft: Raft, machine: Machine, queue: Queue, clock: Clock, options: &Options) -> Proposer {
         let mut idle = interval(options.tick);
         idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Proposer {
             raft,
             machine,
             queue,
-            ticker: Ticker::new(options.tick, Moment::now()),
+            ticker: Ticker::new(options.tick, clock.read()),
+            clock,
             term: None,
             node_id: options.node_id,
             batch_commands_max: options.batch_commands_max,
             batch_bytes_max: options.batch_bytes_max,
             proposals_in_flight_max: options.proposals_in_flight_max.max(1),
             idle,
+            clock_skew_max: options.clock_skew_max,
             quorum: Quorum {
                 patience: options.leader_wait,
                 lease: options.election_timeout_max,
@@ -181,16 +186,28 @@ impl Proposer {
         origins: &[Origin],
         commands: &[Command],
     ) -> Result<(Proposal, Option<u64>), getrandom::Error> {
+        let now = self.clock.read();
         if self.term != Some(term) {
-            self.ticker.lead(Moment::now(), self.machine.status().now);
-            self.term = Some(term);
+            self.lead(term, now);
         }
-        let now = Instant::now();
-        let seed = if self.ticker.is_due(now) { Some(seed()?) } else { None };
+        let seed = if self.ticker.is_due(now.monotonic) { Some(seed()?) } else { None };
         if seed.is_some() {
-            self.ticker.ticked(now);
+            self.ticker.ticked(now.monotonic);
         }
         Ok((Proposal::encode(self.ticker.stamp(now), seed, origins, commands.iter()), seed.map(|_| term)))
+    }
+
+    fn lead(&mut self, term: u64, now: Reading) {
+        let applied = self.machine.status().now;
+        self.ticker.lead(now, applied);
+        self.term = Some(term);
+        let ahead = Duration::from_nanos(applied.saturating_sub(now.time));
+        if ahead > self.clock_skew_max {
+            tracing::warn!(
+                ?ahead,
+                "the log's time is ahead of this leader's clock; it goes by a tenth slower until it is not"
+            );
+        }
     }
 
     /// An idle cluster writes nothing but the ticks that its machine asks for.
@@ -203,7 +220,7 @@ impl Proposer {
         match outcome.result {
             Some(Ok(response)) => {
                 if outcome.tick.is_some() && outcome.tick == self.term {
-                    self.ticker.confirm();
+                    self.ticker.confirm(self.machine.status().now);
                 }
                 answers.replies(&response.data);
             }

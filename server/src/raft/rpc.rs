@@ -232,6 +232,8 @@ pub(super) struct Pong {
     pub(super) lead: Option<Lead>,
     /// Whether it elects no other leader while the lease of one may last.
     pub(super) keeps_leases: bool,
+    /// What its clock shows, in nanoseconds since the Unix epoch.
+    pub(super) clock: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

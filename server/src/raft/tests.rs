@@ -46,7 +46,8 @@ async fn start(path: &Path, options: Options) -> Running {
         tls: None,
         frame_bytes_max: 1 << 30,
     };
-    let cluster = Cluster::start(options, log, machine.clone(), local).await.unwrap();
+    let clock = Clock::new(crate::time::Options::default());
+    let cluster = Cluster::start(options, log, machine.clone(), clock, local).await.unwrap();
     Running { cluster, machine, _dir: dir }
 }
 

@@ -1,10 +1,10 @@
-//! `INFO`: the state of the server in Redis' sections and names, and two sections of our own.
+//! `INFO`: the state of the server in Redis' sections and names, and three sections of our own.
 
 use super::cluster::{Shard, offset};
 use super::connection::{REDIS_VERSION, role};
 use super::{Answer, Call, is, raft, verbatim};
 use crate::dispatch::{Dispatcher, host_and_port};
-use crate::raft::Visible;
+use crate::raft::{ClockStatus, Visible};
 use bytes::Bytes;
 use std::fmt::Display;
 
@@ -22,6 +22,7 @@ const SECTIONS: &[Section] = &[
     ("Keyspace", |_, _| {}),
     ("Raft", |dispatcher, lines| raft::fields(dispatcher).iter().for_each(|(name, value)| lines.put(name, value))),
     ("Machine", machine),
+    ("Time", time),
 ];
 
 #[derive(Default)]
@@ -155,4 +156,31 @@ fn machine(dispatcher: &Dispatcher, lines: &mut Lines) {
     lines.put("machine_applied_index", status.applied.map_or(0, |log_id| log_id.index));
     lines.put("machine_memory_bytes", status.memory_bytes);
     lines.put("machine_traps", status.traps);
+}
+
+fn time(dispatcher: &Dispatcher, lines: &mut Lines) {
+    let ClockStatus { clock, skew, skew_max, others } = dispatcher.backend.clock_status();
+    lines.put("time_source", clock.source);
+    lines.put("time_now", clock.now);
+    let synchronized = clock.synchronized.map_or("unknown", |synchronized| if synchronized { "yes" } else { "no" });
+    lines.put("time_synchronized", synchronized);
+    if let Some(error) = clock.error {
+        lines.put("time_error_us", error.as_micros());
+    }
+    lines.put("time_ahead_of_system_us", clock.offset / 1000);
+    for (number, server) in clock.servers.iter().enumerate() {
+        let (name, state, stratum) = (&server.name, server.state, server.stratum);
+        let (ahead, delay) = (server.offset / 1000, server.delay.as_micros());
+        let value = format_args!("name={name},state={state},ahead_us={ahead},delay_us={delay},stratum={stratum}");
+        lines.put(&format!("time_server{number}"), value);
+    }
+    lines.put("time_skew_limit_us", skew_max.as_micros());
+    if let Some(skew) = skew {
+        lines.put("time_skew_us", skew.ahead() / 1000);
+        lines.put("time_skew_error_us", skew.error().as_micros());
+    }
+    for (number, (id, skew)) in others.iter().enumerate() {
+        let (ahead, error) = (skew.ahead() / 1000, skew.error().as_micros());
+        lines.put(&format!("time_node{number}"), format_args!("id={id},ahead_us={ahead},error_us={error}"));
+    }
 }
