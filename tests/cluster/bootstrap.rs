@@ -149,20 +149,17 @@ fn a_node_that_lost_its_data_joins_by_the_same_command() {
 
 #[test]
 fn what_stands_in_the_way_is_said_and_nothing_begins() {
-    let mut muster = Muster::new(4);
-    let expecting = |node: &Node, nodes: &str| node.clone().args(&["--bootstrap-expect", nodes]);
-    muster.nodes = muster.nodes.iter().map(|node| expecting(node, "3")).collect();
-    // The one that could found it comes last, and never sees just three.
-    for position in (0..4).rev() {
-        muster.launch(position);
-    }
-    muster.server(0).wait_for_log("4 nodes are here (");
-    muster.kill(3);
-    muster.servers[3] = Some(muster.nodes[3].with_dir("twin").args(&["--id", "n1"]).launch());
+    let mut muster = Muster::expecting(3);
+    let twin = muster.nodes[1].with_dir("twin").args(&["--id", "n1"]);
+    muster.launch(0);
+    muster.servers[1] = Some(twin.launch());
+    muster.launch(2);
     muster.server(0).wait_for_log("have the same name; give one another --id");
-    muster.kill(3);
-    for position in 0..3 {
-        muster.server(position).wait_until_ready();
-    }
-    wait::until("the members", || (muster.members(0).len() == 3).then_some(()));
+    muster.kill(1);
+    let stranger = muster.nodes[1].with_dir("stranger").module(Module::ticket());
+    muster.servers[1] = Some(stranger.launch());
+    muster.server(0).wait_for_log("run different modules");
+    muster.kill(1);
+    muster.launch(1);
+    muster.assert_one_cluster();
 }
