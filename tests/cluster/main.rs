@@ -7,6 +7,7 @@ mod failover;
 mod force;
 mod load;
 mod membership;
+mod partition;
 mod security;
 mod time;
 mod views;

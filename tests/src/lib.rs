@@ -12,6 +12,7 @@
 pub mod client;
 pub mod cluster;
 pub mod guests;
+pub mod network;
 pub mod ntp;
 pub mod server;
 pub mod wait;

@@ -73,6 +73,8 @@ pub struct Node {
     dir: PathBuf,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    /// What the command begins with.
+    prefix: Vec<String>,
 }
 
 impl Node {
@@ -84,7 +86,7 @@ impl Node {
     pub fn bare() -> Node {
         let scratch = Arc::new(Scratch::new());
         let dir = scratch.path().join("data");
-        Node { module: None, scratch, dir, args: Vec::new(), env: Vec::new() }
+        Node { module: None, scratch, dir, args: Vec::new(), env: Vec::new(), prefix: Vec::new() }
     }
 
     pub fn args(mut self, args: &[&str]) -> Node {
@@ -94,6 +96,12 @@ impl Node {
 
     pub fn env(mut self, name: &str, value: &str) -> Node {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same by way of another command, which becomes the server.
+    pub fn prefix(mut self, prefix: Vec<String>) -> Node {
+        self.prefix = prefix;
         self
     }
 
@@ -132,7 +140,9 @@ impl Node {
 
     /// The command that starts the node.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(binary());
+        let mut words = self.prefix.iter().map(std::ffi::OsStr::new).chain([binary().as_os_str()]);
+        let mut command = Command::new(words.next().expect("there is the binary"));
+        command.args(words);
         if let Some(Module(module)) = &self.module {
             command.args(["--module", module, "--addr", "127.0.0.1:0", "--dir"]).arg(&self.dir);
         }

@@ -1,0 +1,151 @@
+//! Nodes on machines of their own, between which packets vanish.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use uhaha_tests::network::Network;
+use uhaha_tests::{Client, Cluster, Module, Value, ok, wait};
+
+/// A cluster with a node on each machine; node 1 is at position 0.
+fn cluster(network: &Network, nodes: usize, args: &[&str]) -> Cluster {
+    let mut cluster = Cluster::empty(Module::kvdb(), args);
+    for machine in 1..=nodes {
+        let address = network.address(machine).to_string();
+        let node = cluster.node(&machine.to_string()).args(&["--addr", &address]).prefix(network.on(machine));
+        cluster.run(node);
+    }
+    cluster.wait_for_voters(nodes);
+    cluster
+}
+
+fn machines(positions: &[usize]) -> Vec<usize> {
+    positions.iter().map(|position| position + 1).collect()
+}
+
+/// A write that succeeds sooner or later, each try on a connection of its own.
+fn set(cluster: &Cluster, position: usize, key: &str, value: &str) {
+    wait::until("a write", || {
+        let reply = Client::try_connect(cluster.address(position))?.try_call(&["SET", key, value])?;
+        (reply == ok()).then_some(())
+    });
+}
+
+#[test]
+fn a_minority_refuses_and_what_it_could_not_commit_is_gone_when_it_heals() {
+    Network::run("partition::a_minority_refuses_and_what_it_could_not_commit_is_gone_when_it_heals", 5, |network| {
+        let cluster = cluster(&network, 5, &["--leader-wait", "1s"]);
+        let leader = cluster.leader();
+        let minority = [leader, cluster.follower()];
+        let majority: Vec<usize> = (0..5).filter(|position| !minority.contains(position)).collect();
+        let mut at_leader = cluster.client(leader);
+        assert_eq!(at_leader.call(&["SET", "before", "1"]), ok());
+        let logged = cluster.number(leader, "last_log_index");
+
+        network.split(&machines(&minority));
+        // It is in the logs of two of five.
+        at_leader.call(&["SET", "before", "lost"]).assert_error("UNKNOWN");
+        assert!(cluster.number(leader, "last_log_index") > logged, "the leader had it in its log");
+        for position in minority {
+            let mut client = cluster.client(position);
+            client.call(&["GET", "before"]).assert_error("CLUSTERDOWN");
+            client.call(&["SET", "before", "refused"]).assert_error("CLUSTERDOWN");
+        }
+        for number in 0..50 {
+            set(&cluster, majority[number % 3], &format!("key-{number}"), "x");
+        }
+        assert_eq!(cluster.client(majority[0]).call(&["GET", "before"]).text(), "1");
+
+        network.heal();
+        wait::until("one leader", || {
+            let leaders: Vec<Option<usize>> = (0..5).map(|position| cluster.leader_for(position)).collect();
+            leaders.iter().all(|leader| leader.is_some() && *leader == leaders[0]).then_some(())
+        });
+        let last = cluster.leader();
+        assert!(majority.contains(&last), "the majority's leader goes on");
+        for position in 0..5 {
+            cluster.wait_for_log(position, last);
+            // Its own state, not what the leader says.
+            let mut client = cluster.client(position);
+            assert_eq!(client.call(&["READONLY"]), ok());
+            assert_eq!(client.call(&["GET", "before"]).text(), "1");
+            assert_eq!(client.call(&["DBSIZE"]), uhaha_tests::int(51));
+            set(&cluster, position, "after", "1");
+        }
+    });
+}
+
+/// While one client reads at the old leader without a pause, another writes on the other side: from when that was
+/// acknowledged, no read that begins returns what was there before.
+fn no_read_is_stale(network: &Network, args: &[&str]) {
+    let cluster = cluster(network, 3, args);
+    let leader = cluster.leader();
+    let other = cluster.follower();
+    assert_eq!(cluster.client(leader).call(&["SET", "key", "old"]), ok());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut client = cluster.client(leader);
+            let mut answers = Vec::new();
+            while !done.load(Ordering::Relaxed) {
+                let begun = Instant::now();
+                if let Value::Bulk(value) = client.call(&["GET", "key"]) {
+                    answers.push((begun, value));
+                }
+            }
+            answers
+        });
+        network.split(&machines(&[leader]));
+        set(&cluster, other, "key", "new");
+        let acknowledged = Instant::now();
+        // The old leader has had time to answer, had it believed that it still leads.
+        for _ in 0..20 {
+            set(&cluster, other, "more", "x");
+        }
+        done.store(true, Ordering::Relaxed);
+        let answers = reader.join().unwrap();
+        assert!(answers.iter().any(|(_, value)| value == "old"), "reads were answered before");
+        let stale = answers.iter().find(|(begun, value)| *begun > acknowledged && value == "old");
+        assert_eq!(stale, None);
+    });
+    network.heal();
+    wait::until("the new value at the old leader", || {
+        let value = Client::try_connect(cluster.address(leader))?.try_call(&["GET", "key"])?;
+        matches!(value, Value::Bulk(value) if value == "new").then_some(())
+    });
+}
+
+#[test]
+fn a_leader_that_is_cut_off_answers_no_stale_read() {
+    Network::run("partition::a_leader_that_is_cut_off_answers_no_stale_read", 3, |network| {
+        no_read_is_stale(&network, &["--leader-wait", "100ms"]);
+    });
+}
+
+#[test]
+fn a_leader_with_a_lease_answers_no_stale_read_either() {
+    Network::run("partition::a_leader_with_a_lease_answers_no_stale_read_either", 3, |network| {
+        no_read_is_stale(&network, &["--leader-wait", "100ms", "--lease-reads"]);
+    });
+}
+
+/// Two of five on one side, then two others, again and again: every acknowledged write is there in the end, everywhere.
+#[test]
+fn splits_in_turn_lose_no_acknowledged_write() {
+    Network::run("partition::splits_in_turn_lose_no_acknowledged_write", 5, |network| {
+        let cluster = cluster(&network, 5, &["--leader-wait", "1s"]);
+        for (round, apart) in [[1, 2], [3, 4], [5, 1], [2, 4]].into_iter().enumerate() {
+            network.split(&apart);
+            let here = (0..5).find(|position| !apart.contains(&(position + 1))).expect("three of five");
+            for number in 0..10 {
+                set(&cluster, here, &format!("{round}-{number}"), "x");
+            }
+            network.heal();
+        }
+        let last = cluster.leader();
+        for position in 0..5 {
+            cluster.wait_for_log(position, last);
+            let mut client = cluster.client(position);
+            assert_eq!(client.call(&["READONLY"]), ok());
+            assert_eq!(client.call(&["DBSIZE"]), uhaha_tests::int(40));
+        }
+    });
+}
