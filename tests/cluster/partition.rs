@@ -68,6 +68,8 @@ fn a_minority_refuses_and_what_it_could_not_commit_is_gone_when_it_heals() {
             assert_eq!(client.call(&["READONLY"]), ok());
             assert_eq!(client.call(&["GET", "before"]).text(), "1");
             assert_eq!(client.call(&["DBSIZE"]), uhaha_tests::int(51));
+        }
+        for position in 0..5 {
             set(&cluster, position, "after", "1");
         }
     });
