@@ -51,6 +51,23 @@ fn a_transfer_is_seen_by_nobody() {
     }
 }
 
+/// The removed leader forwards like any other node until it is stopped.
+#[test]
+fn removing_the_leader_is_seen_by_no_client_of_another_node() {
+    let cluster = Cluster::start(Module::ticket(), 5);
+    let leader = cluster.leader();
+    let others: Vec<usize> = (0..5).filter(|position| *position != leader).collect();
+    let addresses: Vec<_> = others.iter().map(|position| cluster.address(*position)).collect();
+    let load = Load::start(&addresses);
+    let name = (leader + 1).to_string();
+    assert_eq!(cluster.client(others[0]).call(&["RAFT", "SERVER", "REMOVE", &name]), uhaha_tests::int(1));
+    load.wait_for(100);
+    assert!(!cluster.members(others[0]).contains_key(&name));
+    for client in load.stop() {
+        assert_eq!((client.errors, client.broken), (vec![], 0));
+    }
+}
+
 /// SIGTERM and SHUTDOWN hand over first: clients of other nodes are not even held up.
 #[test]
 fn a_rolling_restart_breaks_only_the_connections_of_the_node_that_restarts() {
