@@ -178,16 +178,25 @@ impl Cluster {
 
     /// Starts a node again on its data and its port.
     pub fn restart(&mut self, position: usize) {
-        let member = &mut self.members[position];
-        assert!(member.server.is_none(), "the node runs");
-        member.server = Some(member.node.clone().args(&["--addr", &member.address.to_string()]).start());
+        self.restart_with(position, &[]);
+    }
+
+    /// The same with more arguments for this time.
+    pub fn restart_with(&mut self, position: usize, args: &[&str]) {
+        self.restart_launched_with(position, args);
+        self.server(position).wait_until_ready();
     }
 
     /// The same without waiting until it serves.
     pub fn restart_launched(&mut self, position: usize) {
+        self.restart_launched_with(position, &[]);
+    }
+
+    pub fn restart_launched_with(&mut self, position: usize, args: &[&str]) {
         let member = &mut self.members[position];
         assert!(member.server.is_none(), "the node runs");
-        member.server = Some(member.node.clone().args(&["--addr", &member.address.to_string()]).launch());
+        let node = member.node.clone().args(&["--addr", &member.address.to_string()]).args(args);
+        member.server = Some(node.launch());
     }
 
     /// The same on a port of the system's choice.

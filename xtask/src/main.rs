@@ -4,6 +4,7 @@
 mod bench;
 mod ci;
 mod clients;
+mod figures;
 mod guests;
 
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ Usage: cargo xtask <task>
   ci               everything a change must pass
   clients          install the client libraries that tests want
   bench            measure against redis-server; bench --help has the options
+  figures          how long a cluster is without a leader, and what catching up costs; takes minutes
   guests           build the example guests into examples/prebuilt
   guests --check   build them elsewhere and say whether the bytes are the same";
 
@@ -36,6 +38,7 @@ fn run(args: &[&str]) -> Result<()> {
         ["ci"] => ci::run(),
         ["clients"] => clients::install(),
         ["bench", options @ ..] => bench::run(options),
+        ["figures"] => figures::run(),
         ["guests"] => guests::build(),
         ["guests", "--check"] => guests::check(),
         [] | ["help" | "-h" | "--help"] => {

@@ -1,0 +1,84 @@
+//! What writes cost while a node that is a million entries behind, and one that has nothing, catch up.
+
+use super::show;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use uhaha_tests::{Cluster, Module, ok};
+
+const ENTRIES: u64 = 1_000_000;
+/// Keys that the state has in the end.
+const KEYS: u64 = 200_000;
+
+/// One command is one entry, so that so many are written in minutes: without a sync each.
+const FILLING: [&str; 5] = ["--nosync", "--batch-commands", "1", "--snapshot-log-entries", "300000"];
+const MEASURING: [&str; 3] = ["--sync", "--batch-commands", "4096"];
+
+/// How long single writes take, one after the other, until `stop`.
+fn write(cluster: &Cluster, position: usize, client: u64, stop: &AtomicBool) -> Vec<Duration> {
+    let mut connection = cluster.client(position);
+    let mut took = Vec::new();
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let begun = Instant::now();
+        assert_eq!(connection.call(&["SET", &format!("w{client}-{}", number % 1000), "x"]), ok());
+        took.push(begun.elapsed());
+    }
+    took
+}
+
+fn writes(cluster: &Cluster, position: usize, until: impl FnOnce()) -> Vec<Duration> {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let stop = &stop;
+        let clients: Vec<_> =
+            (0..4).map(|client| scope.spawn(move || write(cluster, position, client, stop))).collect();
+        until();
+        stop.store(true, Ordering::Relaxed);
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    })
+}
+
+#[test]
+#[ignore = "it takes minutes and is for a person to judge"]
+fn while_nodes_catch_up() {
+    let mut cluster = Cluster::start_with(Module::kvdb(), 3, &FILLING);
+    drop(cluster.stop(2));
+    let leader = cluster.leader();
+    let mut client = cluster.client(leader);
+    let value = "v".repeat(100);
+    let begun = Instant::now();
+    let (mut sent, mut answered) = (0, 0);
+    while answered < ENTRIES {
+        while sent < ENTRIES && sent - answered < 2000 {
+            client.send(&["SET", &format!("key-{}", sent % KEYS), &value]);
+            sent += 1;
+        }
+        assert_eq!(client.receive(), ok());
+        answered += 1;
+    }
+    println!("{ENTRIES} entries written in {:.0?}", begun.elapsed());
+    for position in [0, 1] {
+        drop(cluster.stop(position));
+    }
+    for position in [0, 1] {
+        cluster.restart_with(position, &MEASURING);
+    }
+    let leader = cluster.leader();
+    let other = 1 - leader;
+    let settle = || std::thread::sleep(Duration::from_secs(10));
+    show("a write while all is quiet", writes(&cluster, other, settle));
+    cluster.restart_launched_with(2, &MEASURING);
+    let begun = Instant::now();
+    let took = writes(&cluster, other, || cluster.wait_for_log(2, leader));
+    println!("caught up {ENTRIES} entries in {:.1?}", begun.elapsed());
+    show("a write meanwhile", took);
+    let new = cluster.node("4").args(&FILLING).args(&MEASURING).args(&["--nonvoter"]);
+    let begun = Instant::now();
+    let mut started = None;
+    let took = writes(&cluster, other, || started = Some(new.start()));
+    println!("an empty node joined in {:.1?}", begun.elapsed());
+    show("a write meanwhile", took);
+    show("a write when all is quiet again", writes(&cluster, other, settle));
+}
