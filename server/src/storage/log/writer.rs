@@ -157,7 +157,10 @@ impl Run {
             match self.next() {
                 Ok(Message::Job(job)) => {
                     closed = self.gather(job, &mut jobs);
-                    let durable = !self.nosync || self.synced.elapsed() >= NOSYNC_PERIOD;
+                    // A node that forgets who it is, or whom it voted for, harms the others; both are rare.
+                    let rare = |job: &Job| matches!(job.change, Change::Identity(_) | Change::Vote(_));
+                    let due = self.synced.elapsed() >= NOSYNC_PERIOD;
+                    let durable = !self.nosync || due || jobs.iter().any(rare);
                     self.commit(&mut jobs, durable)?;
                 }
                 Ok(Message::Close(done)) => closed = Some(done),
