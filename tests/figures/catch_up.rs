@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use uhaha_tests::{Cluster, Module, ok};
 
 const ENTRIES: u64 = 1_000_000;
+/// Each has one command under way, since what one connection pipelines may become one entry.
+const WRITERS: u64 = 128;
 /// Keys that the state has in the end.
 const KEYS: u64 = 200_000;
 
@@ -56,25 +58,23 @@ fn while_nodes_catch_up() {
     let mut cluster = Cluster::start_with(Module::kvdb(), 3, &FILLING);
     cluster.kill(2);
     let leader = cluster.leader();
-    let mut client = cluster.client(leader);
     let value = "v".repeat(100);
     let begun = Instant::now();
-    let (mut sent, mut answered) = (0, 0);
     let first = cluster.number(leader, "last_log_index");
-    // What is pipelined may become one entry.
-    while answered % 100_000 != 0 || cluster.number(leader, "last_log_index") - first < ENTRIES {
-        while sent - answered < 2000 {
-            client.send(&["SET", &format!("key-{}", sent % KEYS), &value]);
-            sent += 1;
+    let mut clients: Vec<_> = (0..WRITERS).map(|_| cluster.client(leader)).collect();
+    let mut written = 0;
+    while cluster.number(leader, "last_log_index") - first < ENTRIES {
+        for _ in 0..100 {
+            for (client, number) in clients.iter_mut().zip(written..) {
+                client.send(&["SET", &format!("key-{}", number % KEYS), &value]);
+            }
+            for client in &mut clients {
+                assert_eq!(client.receive(), ok());
+                written += 1;
+            }
         }
-        assert_eq!(client.receive(), ok());
-        answered += 1;
     }
-    while answered < sent {
-        assert_eq!(client.receive(), ok());
-        answered += 1;
-    }
-    println!("{answered} commands in more than {ENTRIES} entries, written in {:.0?}", begun.elapsed());
+    println!("{written} commands in more than {ENTRIES} entries, written in {:.0?}", begun.elapsed());
     for position in [0, 1] {
         cluster.server(position).wait_for_log("ready");
         drop(cluster.stop(position));
