@@ -7,8 +7,9 @@ use super::error::{err, from_snapshots};
 #[cfg(test)]
 use super::testing::Fake;
 use crate::command::Command;
+use crate::fault::chain;
 use crate::guest::spec::Description;
-use crate::machine::{self, Machine};
+use crate::machine::{self, Machine, snapshot};
 use crate::raft::{self, Change, ClockStatus, Cluster, Member, View};
 use crate::replies::Replies;
 use crate::reply::ErrorReply;
@@ -168,9 +169,16 @@ impl Backend {
         }
     }
 
-    pub(super) async fn get_snapshot(&self, id: String) -> Result<SnapshotInfo, ErrorReply> {
+    /// The snapshot as a file that needs no other one.
+    pub(super) async fn whole_snapshot(&self, id: String) -> Result<SnapshotInfo, ErrorReply> {
         match self {
-            Backend::Node { snapshots, .. } => blocking(snapshots, move |snapshots| snapshots.get(&id)).await,
+            Backend::Node { snapshots, .. } => {
+                let made = blocking(snapshots, move |snapshots| Ok(snapshot::whole(snapshots, &id))).await?;
+                made.map_err(|error| match error {
+                    snapshot::Error::Storage(error) => from_snapshots(&error),
+                    error => err(chain(&error)),
+                })
+            }
             #[cfg(test)]
             Backend::Fake(_) => Fake::find(&id),
         }

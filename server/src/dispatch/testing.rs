@@ -164,7 +164,7 @@ impl Fake {
     }
 
     pub(super) fn snapshot() -> SnapshotInfo {
-        SnapshotInfo { id: "1-7".into(), term: 1, index: 7, created_ms: 1_700_000_000_000, bytes: 9 }
+        SnapshotInfo { id: "1-7".into(), term: 1, index: 7, created_ms: 1_700_000_000_000, bytes: 9, parent: None }
     }
 
     pub(super) fn find(id: &str) -> Result<SnapshotInfo, ErrorReply> {

@@ -1,60 +1,107 @@
 //! `Image`: all state of one instance, without the guest's help.
 
-use super::memory::Memory;
-use rustix::io::Errno;
+use super::pages::Pages;
+use super::tracking::{Buffers, Tracking};
+use crate::fault::Fault;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
-/// Globals, memory sizes and non-zero pages of one instance at rest. The same bytes on every replica.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Copying less than this is done at once; it takes about a millisecond.
+const AT_ONCE_BYTES: usize = 4 << 20;
+
+/// Globals and memories of one instance at rest. The same on every replica.
+///
+/// Clones share the memories' content, which follows the instance from image to image: while anybody else holds an
+/// image, the next one has to be a copy of the whole.
+#[derive(Clone, Default)]
 pub struct Image {
     /// The captured globals, as the accessor lays them out.
     pub globals: Vec<u8>,
     /// In the order of their creation.
-    pub memories: Vec<MemoryImage>,
+    pub memories: Vec<Arc<Pages>>,
+    copying: Option<Arc<Copying>>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MemoryImage {
-    /// Size of the memory; whatever no extent covers is zero.
-    pub bytes: u64,
-    /// In rising order, without overlap.
-    pub extents: Vec<Extent>,
-}
-
-/// A run of pages that are not all zero.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Extent {
-    pub offset: u64,
-    pub bytes: Vec<u8>,
+/// The work that makes the memories what they were when the image was captured.
+struct Copying {
+    trackings: Vec<Arc<Tracking>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Image {
-    /// Bytes that the image holds, without the zero pages.
-    pub fn bytes(&self) -> u64 {
-        let extents = self.memories.iter().flat_map(|memory| &memory.extents);
-        self.globals.len() as u64 + extents.map(|extent| extent.bytes.len() as u64).sum::<u64>()
+    /// An image that is whole, as from a snapshot.
+    pub fn new(globals: Vec<u8>, memories: Vec<Arc<Pages>>) -> Image {
+        Image { globals, memories, copying: None }
+    }
+
+    /// An image whose memories have just been marked; much of them is copied by a thread of its own.
+    pub(super) fn copied(
+        globals: Vec<u8>,
+        memories: Vec<Arc<Pages>>,
+        trackings: Vec<Arc<Tracking>>,
+        pending_bytes: usize,
+    ) -> Image {
+        let copy = {
+            let trackings = trackings.clone();
+            move || {
+                let mut buffers = Buffers::default();
+                trackings.iter().for_each(|tracking| tracking.copy_pending(&mut buffers));
+            }
+        };
+        let thread = match pending_bytes <= AT_ONCE_BYTES {
+            true => None,
+            false => std::thread::Builder::new().name("image".to_owned()).spawn(copy.clone()).ok(),
+        };
+        if thread.is_none() {
+            copy();
+        }
+        Image { globals, memories, copying: Some(Arc::new(Copying { trackings, thread: Mutex::new(thread) })) }
+    }
+
+    /// Waits until the memories are what they were when the image was captured; before, they must not be looked at.
+    pub fn settle(&self) -> Result<(), Fault> {
+        let Some(copying) = &self.copying else { return Ok(()) };
+        let mut thread = copying.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.take().is_some_and(|thread| thread.join().is_err()) {
+            return Err(Fault::new("copying the guest's memory panicked"));
+        }
+        let failed = |error| Fault::because("copying the guest's memory failed", error);
+        copying.trackings.iter().try_for_each(|tracking| tracking.check()).map_err(failed)
+    }
+
+    /// Whether the next image can be made without copying the whole: nobody else has a share in this one, and it is there.
+    pub fn is_free(&self) -> bool {
+        let copied = self.copying.as_ref().is_none_or(|copying| {
+            let thread = copying.thread.lock().unwrap_or_else(PoisonError::into_inner);
+            thread.as_ref().is_none_or(JoinHandle::is_finished)
+        });
+        // The instance's tracking has the other.
+        copied && self.memories.iter().all(|pages| Arc::strong_count(pages) <= 2)
     }
 }
 
-impl MemoryImage {
-    pub(super) fn of(memory: &Memory) -> Result<MemoryImage, Errno> {
-        let mut extents = Vec::new();
-        memory.each_extent(|offset, bytes| extents.push(Extent { offset, bytes: bytes.to_vec() }))?;
-        Ok(MemoryImage { bytes: memory.bytes() as u64, extents })
+impl std::fmt::Debug for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bytes: Vec<u64> = self.memories.iter().map(|pages| pages.bytes()).collect();
+        write!(f, "Image(memories of {bytes:?} bytes)")
     }
+}
 
-    /// Whether every extent lies inside the memory; an image from a file need not be what it says.
-    pub(super) fn is_sound(&self) -> bool {
-        self.extents
-            .iter()
-            .all(|extent| extent.offset.checked_add(extent.bytes.len() as u64).is_some_and(|end| end <= self.bytes))
-    }
-
-    /// Makes `memory`, which has this size already, hold what the image holds.
-    pub(super) fn write_to(&self, memory: &Memory) -> Result<(), Errno> {
-        memory.clear()?;
-        for extent in &self.extents {
-            memory.write(extent.offset as usize, &extent.bytes);
-        }
-        Ok(())
+/// Compares every byte, for tests.
+#[cfg(test)]
+impl PartialEq for Image {
+    fn eq(&self, other: &Image) -> bool {
+        let runs = |image: &Image| {
+            image.settle().expect("the image is whole");
+            let mut all = Vec::new();
+            for pages in &image.memories {
+                let mut runs = Vec::new();
+                let visit = |offset, run: &[u8]| -> Result<(), rustix::io::Errno> { Ok(runs.push((offset, run.to_vec()))) };
+                pages.each_run(visit).expect("the image can be read");
+                all.push((pages.bytes(), runs));
+            }
+            all
+        };
+        self.globals == other.globals && runs(self) == runs(other)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::bindings::{Description, Token};
 use super::host::{HostShortage, HostState};
-use super::image::{Image, MemoryImage};
+use super::image::Image;
 use super::instrument::{self, Plan, SLOT_BYTES};
 use super::memory::Memory;
 use super::source::{SharedSource, Source};
@@ -10,6 +10,7 @@ use super::{Limits, tokens};
 use crate::fault::Fault;
 use crate::resp3::{self, Malformed};
 use bytes::Bytes;
+use rustix::io::Errno;
 use std::sync::Arc;
 use wasmtime::component::{Func, InstancePre};
 use wasmtime::{Store, Trap};
@@ -257,32 +258,53 @@ impl Instance {
         self.checked(result).map(|(active,)| active)
     }
 
-    /// The state, as it can be put into another instance of the same guest.
-    pub fn capture(&mut self) -> Result<Image, Fault> {
+    /// The state, as it can be put into another instance of the same guest. The image before, if it is given up here and
+    /// nobody else has a share in it, is made this one; otherwise all of the state is copied.
+    pub fn capture(&mut self, before: Image) -> Result<Image, Fault> {
+        let failed = |error| Fault::because("reading the guest's memory failed", error);
         self.host_call(self.exports.save)?;
-        let memories = self.memories.iter().map(|memory| MemoryImage::of(memory)).collect::<Result<_, _>>();
-        Ok(Image {
-            globals: self.accessor.content()[..self.globals_bytes()].to_vec(),
-            memories: memories.map_err(|error| Fault::because("reading the guest's memory failed", error))?,
-        })
+        let globals = self.globals().map_err(failed)?;
+        drop(before);
+        let pending_bytes = self.memories.iter().map(|memory| memory.dirty_bytes()).sum();
+        let memories = self.memories.iter().map(|memory| memory.mark()).collect::<Result<_, _>>().map_err(failed)?;
+        let trackings = self.memories.iter().filter_map(|memory| memory.pending()).collect();
+        Ok(Image::copied(globals, memories, trackings, pending_bytes))
     }
 
     /// Puts an image into this instance, which is fresh.
     pub fn restore(&mut self, image: &Image) -> Result<(), Fault> {
-        let fits = image.globals.len() == self.globals_bytes()
-            && image.memories.len() == self.memories.len()
-            && image.memories.iter().all(MemoryImage::is_sound);
-        if !fits {
+        self.restore_by(image, |index, own| own.fill(&image.memories[index]))
+    }
+
+    /// Puts the image that was captured last from `broken` into this instance, which is fresh. Only what that one has
+    /// changed since is copied; it is of no use any more.
+    pub fn replace(&mut self, broken: &mut Instance, image: &Image) -> Result<(), Fault> {
+        self.restore_by(image, |index, own| own.inherit(&broken.memories[index], &image.memories[index]))
+    }
+
+    fn restore_by(
+        &mut self,
+        image: &Image,
+        restore: impl Fn(usize, &Memory) -> Result<(), Errno>,
+    ) -> Result<(), Fault> {
+        let failed = |error| Fault::because("writing the guest's memory failed", error);
+        image.settle()?;
+        if image.globals.len() != self.globals_bytes() || image.memories.len() != self.memories.len() {
             return Err(Fault::new("the state image does not fit the module"));
         }
-        for (index, memory) in image.memories.iter().enumerate() {
-            self.grow_to(index, memory.bytes)?;
-            memory
-                .write_to(&self.memories[index])
-                .map_err(|error| Fault::because("writing the guest's memory failed", error))?;
+        for (index, pages) in image.memories.iter().enumerate() {
+            self.grow_to(index, pages.bytes())?;
+            restore(index, &self.memories[index]).map_err(failed)?;
         }
-        self.accessor.write(0, &image.globals);
+        self.accessor.write(0, &image.globals).map_err(failed)?;
         self.host_call(self.exports.load)
+    }
+
+    /// The globals, once the accessor has saved them.
+    fn globals(&self) -> Result<Vec<u8>, Errno> {
+        let mut globals = vec![0; self.globals_bytes()];
+        self.accessor.read(0, &mut globals)?;
+        Ok(globals)
     }
 
     /// Makes this instance a private view of `writer` as it stands. False when it has grown past the writer and a
@@ -300,7 +322,8 @@ impl Instance {
             let shown = if is_view { memory.refresh() } else { memory.become_view_of(&writer.memories[index]) };
             shown.map_err(|error| Fault::because("mapping the machine's memory for reads failed", error))?;
         }
-        self.accessor.write(0, &writer.accessor.content()[..writer.globals_bytes()]);
+        let copied = writer.globals().and_then(|globals| self.accessor.write(0, &globals));
+        copied.map_err(|error| Fault::because("copying the guest's globals failed", error))?;
         self.host_call(self.exports.load)?;
         let source = writer.source.lock().for_reads();
         *self.source.lock() = source;

@@ -2,22 +2,21 @@
 //!
 //! wasmtime asks the engine's `MemoryCreator` for every linear memory. Ours are shared mappings of a memfd, so a
 //! second instance can map the same pages privately: the reader, which sees the writer's state without copying it
-//! and whose own changes go nowhere else.
+//! and whose own changes go nowhere else. The writer's memory is tracked once it has been captured: `tracking` says how
+//! an image of it is made while it goes on.
 #![expect(unsafe_code, reason = "mapping memory is what this file is for; nothing outside it handles the pointers")]
 
-use rustix::fs::{MemfdFlags, SeekFrom, ftruncate, memfd_create, seek};
+use super::barrier::Barrier;
+use super::pages::{PAGE_BYTES, Pages, each_data, read_all, write_all};
+use super::tracking::{Buffers, CHUNK_BYTES, Tracking};
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, munmap};
 use std::ffi::c_void;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
-
-/// Granularity of images: runs of zero bytes of this size and alignment are left out.
-pub(super) const PAGE_BYTES: usize = 4096;
-/// The longest run of pages that is one extent of an image.
-const EXTENT_BYTES_MAX: usize = 1 << 20;
 
 /// One linear memory of one instance.
 pub(super) struct Memory {
@@ -25,11 +24,13 @@ pub(super) struct Memory {
     reserved: usize,
     /// What the guest sees as its size.
     bytes: AtomicUsize,
-    file: OwnedFd,
+    file: Mutex<Arc<OwnedFd>>,
     /// Set once this memory shows another's pages privately; its own file is then unused.
     is_view: AtomicBool,
     /// How much of it shows the other's pages; what it grew by since is its own.
     viewed_bytes: AtomicUsize,
+    /// Once there has been an image of it.
+    barrier: Mutex<Option<Barrier>>,
 }
 
 // SAFETY: the mapping belongs to this value until it is dropped. Its content is only touched by the thread that
@@ -54,9 +55,10 @@ impl Memory {
             base: base.cast(),
             reserved: reserved.max(PAGE_BYTES),
             bytes: AtomicUsize::new(0),
-            file,
+            file: Mutex::new(Arc::new(file)),
             is_view: AtomicBool::new(false),
             viewed_bytes: AtomicUsize::new(0),
+            barrier: Mutex::default(),
         };
         memory.grow(bytes)?;
         Ok(memory)
@@ -74,11 +76,13 @@ impl Memory {
                 // SAFETY: the range lies in this value's reservation, and nothing is mapped there yet.
                 unsafe { mmap_anonymous(self.at(old), bytes - old, protection, flags | MapFlags::PRIVATE)? };
             } else {
-                ftruncate(&self.file, bytes as u64)?;
+                let file = self.file();
+                ftruncate(&file, bytes as u64)?;
                 // SAFETY: as above.
-                unsafe {
-                    mmap(self.at(old), bytes - old, protection, flags | MapFlags::SHARED, &self.file, old as u64)?
-                };
+                unsafe { mmap(self.at(old), bytes - old, protection, flags | MapFlags::SHARED, &file, old as u64)? };
+            }
+            if let Some(tracking) = self.tracking() {
+                tracking.grow(bytes);
             }
             self.bytes.store(bytes, Ordering::Relaxed);
         }
@@ -91,24 +95,108 @@ impl Memory {
         unsafe { self.base.add(offset).cast() }
     }
 
-    /// The content; the caller must not run the instance while it holds this.
-    pub(super) fn content(&self) -> &[u8] {
-        // SAFETY: the first `bytes` bytes are mapped readable; see `Sync` for who may write meanwhile.
-        unsafe { std::slice::from_raw_parts(self.base, self.bytes()) }
+    fn file(&self) -> Arc<OwnedFd> {
+        Arc::clone(&lock(&self.file))
     }
 
-    /// Copies `source` to `offset`.
-    pub(super) fn write(&self, offset: usize, source: &[u8]) {
-        let end = offset.checked_add(source.len()).filter(|end| *end <= self.bytes());
-        assert!(end.is_some(), "writes stay inside the memory");
-        // SAFETY: the range was just checked, and no reference into the memory outlives a call (see `content`).
-        unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), self.base.add(offset), source.len()) }
+    fn tracking(&self) -> Option<Arc<Tracking>> {
+        lock(&self.barrier).as_ref().map(|barrier| Arc::clone(barrier.tracking()))
     }
 
-    /// Makes every byte zero and gives the pages back.
-    pub(super) fn clear(&self) -> Result<(), Errno> {
-        ftruncate(&self.file, 0)?;
-        ftruncate(&self.file, self.bytes() as u64)
+    /// Reads the content at `offset` into the whole of `into`.
+    pub(super) fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), Errno> {
+        read_all(&self.file(), into, offset as u64)
+    }
+
+    /// Copies `source` to `offset`. The caller sees to it that it fits.
+    pub(super) fn write(&self, offset: usize, source: &[u8]) -> Result<(), Errno> {
+        write_all(&self.file(), source, offset as u64)
+    }
+
+    /// Marks the memory as it is now for `pages()` to follow, which they have done when the work returned here is done.
+    /// Pages that others hold stay as they are, and are replaced.
+    pub(super) fn mark(&self) -> Result<Arc<Pages>, Errno> {
+        let Some(tracking) = self.tracking() else { return self.copy() };
+        // The tracking holds them, and the barrier the tracking.
+        if Arc::strong_count(tracking.pages()) > 1 {
+            tracking.copy_pending(&mut Buffers::default());
+            return self.copy();
+        }
+        tracking.mark()?;
+        Ok(Arc::clone(tracking.pages()))
+    }
+
+    /// New pages with all of the memory's content, followed from now on if the system allows it.
+    fn copy(&self) -> Result<Arc<Pages>, Errno> {
+        let (file, bytes) = (self.file(), self.bytes());
+        let pages = Arc::new(Pages::new(bytes as u64)?);
+        let (mut new, mut old) = (vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]);
+        each_data(&file, bytes as u64, |from, to| {
+            let mut at = from;
+            while at < to {
+                let length = CHUNK_BYTES.min((to - at) as usize);
+                read_all(&file, &mut new[..length], at)?;
+                pages.update(at, &new[..length], &mut old[..length])?;
+                at += length as u64;
+            }
+            Ok::<_, Errno>(())
+        })?;
+        self.follow(&pages)?;
+        Ok(pages)
+    }
+
+    /// Has the pages, which are what the memory is, follow it from now on.
+    pub(super) fn follow(&self, pages: &Arc<Pages>) -> Result<(), Errno> {
+        let mut barrier = lock(&self.barrier);
+        // The slot of the one before is given back first.
+        *barrier = None;
+        let (file, bytes) = (self.file(), self.bytes());
+        if bytes > 0 {
+            // SAFETY: the range is this memory's own mapping; whatever was protected becomes writable.
+            unsafe { mprotect(self.at(0), bytes, MprotectFlags::READ | MprotectFlags::WRITE)? };
+        }
+        *barrier = Barrier::new(Arc::new(Tracking::new(self.base, bytes, file, Arc::clone(pages))));
+        match barrier.as_ref() {
+            Some(barrier) => barrier.tracking().mark_clean(),
+            // Every image is then a copy of the whole.
+            None => Ok(()),
+        }
+    }
+
+    /// The work that is left after `mark`; any thread may do it.
+    pub(super) fn pending(&self) -> Option<Arc<Tracking>> {
+        self.tracking()
+    }
+
+    /// How many bytes the guest may have written to since the last mark.
+    pub(super) fn dirty_bytes(&self) -> usize {
+        self.tracking().map_or(0, |tracking| tracking.dirty_chunks() * CHUNK_BYTES)
+    }
+
+    /// Makes the content that of the pages, which are of this size.
+    pub(super) fn fill(&self, pages: &Arc<Pages>) -> Result<(), Errno> {
+        let file = self.file();
+        ftruncate(&file, 0)?;
+        ftruncate(&file, self.bytes() as u64)?;
+        pages.each_run(|offset, run| write_all(&file, run, offset))?;
+        self.follow(pages)
+    }
+
+    /// Takes over the file of `broken`, a memory that no guest runs on any more, as it was when it was marked last.
+    pub(super) fn inherit(&self, broken: &Memory, pages: &Arc<Pages>) -> Result<(), Errno> {
+        let tracking = broken.tracking().filter(|tracking| Arc::ptr_eq(tracking.pages(), pages));
+        let Some(tracking) = tracking else { return self.fill(pages) };
+        tracking.revert()?;
+        *lock(&broken.barrier) = None;
+        let file = broken.file();
+        if self.bytes() > 0 {
+            let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::FIXED | MapFlags::NORESERVE);
+            // SAFETY: the range lies in this value's reservation and replaces its own mapping.
+            unsafe { mmap(self.at(0), self.bytes(), protection, flags | MapFlags::SHARED, &file, 0)? };
+        }
+        *lock(&self.file) = file;
+        drop(tracking);
+        self.follow(pages)
     }
 
     /// Shows the pages of `writer`, which has the same size, from now on.
@@ -122,7 +210,7 @@ impl Memory {
                     self.bytes(),
                     ProtFlags::READ | ProtFlags::WRITE,
                     MapFlags::FIXED | MapFlags::NORESERVE | MapFlags::PRIVATE,
-                    &writer.file,
+                    &writer.file(),
                     0,
                 )?
             };
@@ -146,42 +234,16 @@ impl Memory {
         // SAFETY: the mapping is private, so only this view's own changes are lost.
         unsafe { madvise(self.at(0), self.bytes(), Advice::LinuxDontNeed) }
     }
-
-    /// Calls `visit` with each run of pages that are not all zero, in order.
-    pub(super) fn each_extent(&self, mut visit: impl FnMut(u64, &[u8])) -> Result<(), Errno> {
-        let content = self.content();
-        let mut at = 0;
-        while at < content.len() {
-            // Pages that were never touched are holes of the file and need no look.
-            at = match seek(&self.file, SeekFrom::Data(at as u64)) {
-                Ok(data) => data as usize / PAGE_BYTES * PAGE_BYTES,
-                Err(Errno::NXIO) => break,
-                Err(error) => return Err(error),
-            };
-            let hole = (seek(&self.file, SeekFrom::Hole(at as u64))? as usize).min(content.len());
-            while at < hole {
-                if is_zero(&content[at..(at + PAGE_BYTES).min(hole)]) {
-                    at += PAGE_BYTES;
-                    continue;
-                }
-                let start = at;
-                while at < hole && at - start < EXTENT_BYTES_MAX && !is_zero(&content[at..(at + PAGE_BYTES).min(hole)])
-                {
-                    at += PAGE_BYTES;
-                }
-                visit(start as u64, &content[start..at.min(hole)]);
-            }
-        }
-        Ok(())
-    }
 }
 
-fn is_zero(page: &[u8]) -> bool {
-    page.iter().all(|byte| *byte == 0)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
+        // No handler may look at what is about to go.
+        *lock(&self.barrier) = None;
         // SAFETY: the mapping is this value's own, and wasmtime has dropped its `LinearMemory` or never uses it again.
         if let Err(error) = unsafe { munmap(self.base.cast(), self.reserved) } {
             tracing::warn!(%error, "unmapping a guest's memory failed");
@@ -258,44 +320,137 @@ unsafe impl MemoryCreator for Creator {
 mod tests {
     use super::*;
 
-    fn extents(memory: &Memory) -> Vec<(u64, Vec<u8>)> {
-        let mut found = Vec::new();
-        memory.each_extent(|offset, bytes| found.push((offset, bytes.to_vec()))).unwrap();
-        found
+    fn read<const N: usize>(memory: &Memory, offset: usize) -> [u8; N] {
+        std::array::from_fn(|at| {
+            // SAFETY: tests look at what is mapped.
+            unsafe { memory.base.add(offset + at).read_volatile() }
+        })
     }
 
-    #[test]
-    fn extents_leave_out_zero_pages() {
-        let memory = Memory::new(1 << 20, 1 << 24).unwrap();
-        memory.write(PAGE_BYTES * 3 + 5, b"x");
-        memory.write(PAGE_BYTES * 4, b"y");
-        memory.write(PAGE_BYTES * 9, &[0]);
-        let found = extents(&memory);
-        assert_eq!(found.len(), 1);
-        assert_eq!((found[0].0, found[0].1.len()), (PAGE_BYTES as u64 * 3, PAGE_BYTES * 2));
-        memory.clear().unwrap();
-        assert!(extents(&memory).is_empty());
-        assert_eq!(memory.content()[PAGE_BYTES * 4], 0);
+    /// As the guest would, through the mapping.
+    fn poke(memory: &Memory, offset: usize, bytes: &[u8]) {
+        assert!(offset + bytes.len() <= memory.bytes());
+        for (at, byte) in bytes.iter().enumerate() {
+            // SAFETY: as above.
+            unsafe { memory.base.add(offset + at).write_volatile(*byte) };
+        }
+    }
+
+    fn content(pages: &Pages, offset: usize) -> [u8; 3] {
+        let mut content = [0; 3];
+        pages.read(offset as u64, &mut content).unwrap();
+        content
     }
 
     #[test]
     fn a_view_sees_the_writer_and_keeps_its_changes_to_itself() {
         let writer = Memory::new(1 << 16, 1 << 24).unwrap();
         let view = Memory::new(1 << 16, 1 << 24).unwrap();
-        writer.write(10, b"old");
+        poke(&writer, 10, b"old");
         view.become_view_of(&writer).unwrap();
-        assert_eq!(&view.content()[10..13], b"old");
-        view.write(10, b"own");
-        assert_eq!(&writer.content()[10..13], b"old");
-        writer.write(10, b"new");
+        assert_eq!(&read(&view, 10), b"old");
+        poke(&view, 10, b"own");
+        assert_eq!(&read(&writer, 10), b"old");
+        poke(&writer, 10, b"new");
         view.refresh().unwrap();
-        assert_eq!(&view.content()[10..13], b"new");
+        assert_eq!(&read(&view, 10), b"new");
 
         view.grow(1 << 17).unwrap();
         assert!(!view.is_whole_view(), "what it grew by is its own");
         writer.grow(1 << 17).unwrap();
-        writer.write(1 << 16, b"far");
+        poke(&writer, 1 << 16, b"far");
         view.become_view_of(&writer).unwrap();
-        assert_eq!(&view.content()[1 << 16..(1 << 16) + 3], b"far");
+        assert_eq!(&read(&view, 1 << 16), b"far");
+    }
+
+    #[test]
+    fn pages_are_the_memory_as_it_was_marked_whatever_is_written_meanwhile() {
+        let memory = Memory::new(3 * CHUNK_BYTES, 1 << 24).unwrap();
+        poke(&memory, 5, b"one");
+        drop(memory.mark().unwrap());
+        poke(&memory, 5, b"two");
+        poke(&memory, CHUNK_BYTES + 5, b"two");
+        assert_eq!(memory.dirty_bytes(), 2 * CHUNK_BYTES);
+        let pages = memory.mark().unwrap();
+        assert_eq!(memory.dirty_bytes(), 0);
+        poke(&memory, 5, b"six");
+        assert_eq!(content(&pages, 5), *b"two", "the write had it copied first");
+        assert_eq!(content(&pages, CHUNK_BYTES + 5), *b"\0\0\0", "nobody has copied it yet");
+        memory.pending().unwrap().copy_pending(&mut Buffers::default());
+        assert_eq!(content(&pages, CHUNK_BYTES + 5), *b"two");
+        assert_eq!(&read(&memory, 5), b"six");
+    }
+
+    #[test]
+    fn pages_that_are_held_are_left_alone() {
+        let memory = Memory::new(CHUNK_BYTES, 1 << 24).unwrap();
+        let held = memory.mark().unwrap();
+        poke(&memory, 5, b"two");
+        let pages = memory.mark().unwrap();
+        assert_eq!((content(&held, 5), content(&pages, 5)), (*b"\0\0\0", *b"two"));
+    }
+
+    #[test]
+    fn a_memory_grows_within_a_chunk_and_past_it() {
+        let memory = Memory::new(1 << 16, 1 << 24).unwrap();
+        poke(&memory, 5, b"one");
+        drop(memory.mark().unwrap());
+        memory.grow(2 << 16).unwrap();
+        poke(&memory, (2 << 16) - 3, b"end");
+        memory.grow(9 << 16).unwrap();
+        poke(&memory, (9 << 16) - 3, b"end");
+        let pages = memory.mark().unwrap();
+        memory.pending().unwrap().copy_pending(&mut Buffers::default());
+        assert_eq!(pages.bytes(), 9 << 16);
+        for (offset, expected) in [(5, b"one"), ((2 << 16) - 3, b"end"), ((9 << 16) - 3, b"end")] {
+            assert_eq!(&content(&pages, offset), expected);
+        }
+    }
+
+    #[test]
+    fn another_memory_inherits_the_marked_state() {
+        let broken = Memory::new(4 * CHUNK_BYTES, 1 << 24).unwrap();
+        poke(&broken, 5, b"one");
+        poke(&broken, 2 * CHUNK_BYTES, b"one");
+        drop(broken.mark().unwrap());
+        let pages = broken.mark().unwrap();
+        poke(&broken, 5, b"bad");
+        poke(&broken, 3 * CHUNK_BYTES, b"bad");
+        broken.grow(6 * CHUNK_BYTES).unwrap();
+        poke(&broken, 5 * CHUNK_BYTES, b"bad");
+
+        let fresh = Memory::new(4 * CHUNK_BYTES, 1 << 24).unwrap();
+        poke(&fresh, 9, b"own");
+        fresh.inherit(&broken, &pages).unwrap();
+        drop((broken, pages));
+        assert_eq!(&read(&fresh, 5), b"one");
+        assert_eq!(&read(&fresh, 2 * CHUNK_BYTES), b"one");
+        assert_eq!(&read(&fresh, 9), b"\0\0\0");
+        assert_eq!(&read(&fresh, 3 * CHUNK_BYTES), b"\0\0\0");
+        assert_eq!(fresh.dirty_bytes(), 0);
+        fresh.grow(6 * CHUNK_BYTES).unwrap();
+        assert_eq!(&read(&fresh, 5 * CHUNK_BYTES), b"\0\0\0");
+        poke(&fresh, 5, b"two");
+        let pages = fresh.mark().unwrap();
+        fresh.pending().unwrap().copy_pending(&mut Buffers::default());
+        assert_eq!(content(&pages, 5), *b"two");
+    }
+
+    #[test]
+    fn many_threads_copy_while_the_guest_writes() {
+        let memory = Memory::new(64 * CHUNK_BYTES, 1 << 26).unwrap();
+        let offsets: Vec<usize> = (0..256).map(|number| number * 16 * PAGE_BYTES).collect();
+        for round in 0..50_u8 {
+            offsets.iter().for_each(|offset| poke(&memory, *offset, &[round; 3]));
+            let pages = memory.mark().unwrap();
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    let tracking = memory.pending().unwrap();
+                    scope.spawn(move || tracking.copy_pending(&mut Buffers::default()));
+                }
+                offsets.iter().for_each(|offset| poke(&memory, *offset, &[0xff; 3]));
+            });
+            assert!(offsets.iter().all(|offset| content(&pages, *offset) == [round; 3]));
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! cache of compiled code), so a guest can be run in a unit test; and it reads no clock and no entropy that a guest
 //! could see. `machine` decides what is called when.
 
+mod barrier;
 mod bindings;
 mod cache;
 mod encode;
@@ -15,17 +16,20 @@ mod instrument;
 mod load;
 mod logs;
 mod memory;
+mod pages;
 mod source;
 pub mod spec;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod tracking;
 mod wasi;
 
 pub use engine::THREAD_STACK_BYTES;
-pub use image::{Extent, Image, MemoryImage};
+pub use image::Image;
 pub use instance::{Call, Failure, Instance, REPLIES_BYTES_MAX};
 pub use load::{Error, Guest, Optional};
+pub use pages::{PAGE_BYTES, Pages};
 pub use source::Source;
 
 const HANDLER: &str = "uhaha:machine/handler@0.1.0";

@@ -1,5 +1,6 @@
 use super::*;
 use crate::resp3;
+use std::sync::Arc;
 
 const HOSTILE: &[u8] = include_bytes!("../../../tests/guests/hostile.wat");
 
@@ -56,29 +57,25 @@ fn an_image_carries_memory_globals_and_size() {
     for name in ["INCR", "GROW", "INCR"] {
         run(&guest, &mut first, name).unwrap();
     }
-    let image = first.capture().unwrap();
+    let image = first.capture(Image::default()).unwrap();
     let mut second = guest.instantiate().unwrap();
     second.restore(&image).unwrap();
-    assert_eq!(second.capture().unwrap(), image);
+    assert_eq!(second.capture(Image::default()).unwrap(), image);
     for name in ["GET", "GROW", "INCR", "GET"] {
         assert_eq!(run(&guest, &mut first, name).unwrap(), run(&guest, &mut second, name).unwrap());
     }
-    assert_eq!(second.capture().unwrap(), first.capture().unwrap());
+    assert_eq!(second.capture(Image::default()).unwrap(), first.capture(image).unwrap());
 }
 
 #[test]
 fn an_image_of_another_shape_is_refused() {
     let guest = hostile();
-    let image = guest.instantiate().unwrap().capture().unwrap();
-    let mut without_globals = image.clone();
-    without_globals.globals.clear();
-    let mut too_large = image.clone();
-    too_large.memories[0].bytes = 64 << 20;
-    let mut outside = image.clone();
-    outside.memories[0].extents.push(Extent { offset: u64::MAX, bytes: vec![1; 4096] });
-    let mut odd = image;
-    odd.memories[0].bytes += 1;
-    for wrong in [without_globals, too_large, outside, odd, Image::default()] {
+    let image = guest.instantiate().unwrap().capture(Image::default()).unwrap();
+    let with_memory = |bytes| Image::new(image.globals.clone(), vec![Arc::new(Pages::new(bytes).unwrap())]);
+    let without_globals = Image::new(Vec::new(), image.memories.clone());
+    let too_large = with_memory(64 << 20);
+    let odd = with_memory(image.memories[0].bytes() + 1);
+    for wrong in [without_globals, too_large, odd, Image::default()] {
         guest.instantiate().unwrap().restore(&wrong).unwrap_err();
     }
 }
@@ -203,7 +200,7 @@ fn a_view_that_grew_by_itself_shows_what_the_writer_grows_by() {
     for _ in 0..2 {
         run(&guest, &mut writer, "INCR").unwrap();
         assert!(reader.view(&mut writer).unwrap());
-        let image = writer.capture().unwrap();
-        assert_eq!(reader.shown().unwrap(), image.memories[0].bytes as usize, "every page is the writer's");
+        let image = writer.capture(Image::default()).unwrap();
+        assert_eq!(reader.shown().unwrap() as u64, image.memories[0].bytes(), "every page is the writer's");
     }
 }

@@ -2,14 +2,14 @@
 
 use super::replica::instantiate;
 use crate::fault::Fault;
-use crate::guest::{Guest, Image, Instance, Source};
+use crate::guest::{Guest, Image, Instance, PAGE_BYTES, Source};
 use crate::proposal::Proposal;
-use std::sync::Arc;
 
-/// The whole state at one log index. Cheap to clone.
-#[derive(Clone, Debug, PartialEq)]
+/// The whole state at one log index. Cheap to clone, but see `Image`.
+#[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
 pub(super) struct Checkpoint {
-    pub(super) image: Arc<Image>,
+    pub(super) image: Image,
     pub(super) source: Source,
     /// Time of the first entry ever applied.
     pub(super) boot: u64,
@@ -22,6 +22,14 @@ impl Checkpoint {
     pub(super) fn instance(&self, guest: &Guest) -> Result<Instance, Fault> {
         let mut instance = instantiate(guest)?;
         instance.restore(&self.image)?;
+        instance.with_source(|source| *source = self.source.clone());
+        Ok(instance)
+    }
+
+    /// A fresh instance with this state, which is the last that was captured from `broken`.
+    pub(super) fn replacement(&self, guest: &Guest, broken: &mut Instance) -> Result<Instance, Fault> {
+        let mut instance = instantiate(guest)?;
+        instance.replace(broken, &self.image)?;
         instance.with_source(|source| *source = self.source.clone());
         Ok(instance)
     }
@@ -39,7 +47,10 @@ pub(super) struct Journal {
 const COMMANDS_MAX: usize = 65_536;
 const BYTES_MAX: usize = 64 << 20;
 /// A checkpoint costs about as much for a page as repeating this many commands, so a large state is copied seldom.
-const COMMANDS_PER_PAGE: usize = 16;
+const COMMANDS_PER_PAGE: usize = 8;
+/// While the last checkpoint is still being copied or written to disk, another would have to copy the whole state, so
+/// this many times more is waited for.
+const PATIENCE: usize = 4;
 
 impl Journal {
     pub(super) fn push(&mut self, proposal: Proposal, commands: usize) {
@@ -53,9 +64,11 @@ impl Journal {
         &self.proposals
     }
 
-    /// Whether it is time for a checkpoint, with a state of this size.
-    pub(super) fn is_long(&self, memory_bytes: u64) -> bool {
-        let pages = memory_bytes as usize / 4096;
-        self.commands > COMMANDS_MAX.max(pages * COMMANDS_PER_PAGE) || self.bytes > BYTES_MAX
+    /// Whether it is time for a checkpoint, with a state of this size; later if the last one is in use.
+    pub(super) fn is_long(&self, memory_bytes: u64, in_use: impl FnOnce() -> bool) -> bool {
+        let pages = memory_bytes as usize / PAGE_BYTES;
+        let commands_max = COMMANDS_MAX.max(pages * COMMANDS_PER_PAGE);
+        let is_over = |times: usize| self.commands > commands_max * times || self.bytes > BYTES_MAX * times;
+        is_over(1) && (is_over(PATIENCE) || !in_use())
     }
 }

@@ -9,7 +9,7 @@
 use super::checkpoint::{Checkpoint, Journal};
 use crate::command::Command;
 use crate::fault::Fault;
-use crate::guest::{Call, Failure, Guest, Instance, REPLIES_BYTES_MAX};
+use crate::guest::{Call, Failure, Guest, Image, Instance, REPLIES_BYTES_MAX};
 use crate::proposal::{Header, Proposal};
 use crate::replies::Replies;
 use crate::reply::ErrorCode;
@@ -59,7 +59,8 @@ impl Replica {
     /// The state before the first entry.
     pub(super) fn new(guest: Arc<Guest>) -> Result<Replica, Fault> {
         let mut writer = instantiate(&guest)?;
-        let base = Checkpoint { image: Arc::new(writer.capture()?), source: writer.source(), boot: 0, ticking: true };
+        let image = writer.capture(Image::default())?;
+        let base = Checkpoint { image, source: writer.source(), boot: 0, ticking: true };
         Ok(Replica::with(guest, writer, base))
     }
 
@@ -131,7 +132,7 @@ impl Replica {
         match self.run(&header, &commands) {
             Ok(output) => {
                 self.journal.push(proposal.clone(), commands.len());
-                if self.journal.is_long(self.writer.memory_bytes()) {
+                if self.journal.is_long(self.writer.memory_bytes(), || !self.base.image.is_free()) {
                     self.checkpoint()?;
                 }
                 Ok(output.replies())
@@ -143,7 +144,8 @@ impl Replica {
 
     /// Takes a new base: the state as it stands.
     pub(super) fn checkpoint(&mut self) -> Result<Checkpoint, Fault> {
-        let image = Arc::new(self.writer.capture()?);
+        let before = std::mem::take(&mut self.base.image);
+        let image = self.writer.capture(before)?;
         self.base = Checkpoint { image, source: self.writer.source(), boot: self.boot, ticking: self.ticking };
         self.journal = Journal::default();
         Ok(self.base.clone())
@@ -269,7 +271,7 @@ impl Replica {
     }
 
     fn return_to_base(&mut self) -> Result<(), Fault> {
-        self.writer = self.base.instance(&self.guest)?;
+        self.writer = self.base.replacement(&self.guest, &mut self.writer)?;
         self.writer.set_silent(self.silent);
         self.reader = None;
         self.boot = self.base.boot;

@@ -1,27 +1,33 @@
-//! A snapshot's content: a header, then the extents of the state image.
+//! A snapshot's content: a header, then the pages of the state image.
 //!
 //! `storage::snapshots` frames and checksums the chunks and knows nothing of what is in them:
 //!
 //! ```text
 //! first chunk   postcard of `Header`, which begins with its version
-//! each other    u32 memory │ u64 offset │ bytes          little endian
+//! each other    u32 memory │ u64 offset │ u32 length │ bytes          little endian
 //! ```
+//!
+//! The bytes are an LZ4 block unless there are as many as the length says. A whole snapshot leaves out pages of zeros; one
+//! that adds to another has all pages that have changed since, and is taken when that is much less.
 
 use super::checkpoint::Checkpoint;
 use crate::fault::Fault;
-use crate::guest::{Extent, Guest, Image, MemoryImage, Source};
-use crate::storage::snapshots::{self, SnapshotInfo, Snapshots};
+use crate::guest::{Guest, Image, Pages, Source};
+use crate::storage::snapshots::{self, INCREMENTS_MAX, SnapshotInfo, SnapshotWriter, Snapshots};
 use crate::type_config::{LogId, Membership, Node, NodeId, SnapshotMeta};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-const VERSION: u32 = 1;
-/// Memory number and offset before an extent's bytes.
-const EXTENT_HEADER_BYTES: usize = 4 + 8;
+const VERSION: u32 = 2;
+/// Memory number, offset and length before a run's bytes.
+const RUN_HEADER_BYTES: usize = 4 + 8 + 4;
+/// An increment that is not smaller than the whole by this factor is not worth what reading it takes.
+const INCREMENT_FACTOR: u64 = 2;
 
-/// What stands before the extents.
+/// What stands before the pages.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Header {
     version: u32,
@@ -52,8 +58,12 @@ pub enum Error {
     Version(u32),
     #[error("the snapshot was made with another module ({theirs}, this one is {ours}); start with that module")]
     Module { theirs: String, ours: String },
-    #[error("the snapshot has an extent outside of its memories")]
-    Extent,
+    #[error("the snapshot has pages outside of its memories, or damaged ones")]
+    Pages,
+    #[error("the pages of the snapshot cannot be kept in memory")]
+    Memory(#[source] std::io::Error),
+    #[error("the snapshot adds to one of another shape")]
+    Shape,
     #[error("the snapshot was taken before the first entry and holds nothing to restore")]
     Empty,
     #[error("the copy of the snapshot cannot be removed")]
@@ -71,6 +81,9 @@ pub(super) fn write(
     meta: &SnapshotMeta,
     checkpoint: &Checkpoint,
 ) -> Result<SnapshotInfo, Fault> {
+    let failed = |error| Fault::because("writing a snapshot failed", error);
+    let image = &checkpoint.image;
+    image.settle()?;
     let header = Header {
         version: VERSION,
         module: guest.hash().to_owned(),
@@ -80,29 +93,71 @@ pub(super) fn write(
         source: checkpoint.source.clone(),
         boot: checkpoint.boot,
         ticking: checkpoint.ticking,
-        globals: checkpoint.image.globals.clone(),
-        memories: checkpoint.image.memories.iter().map(|memory| memory.bytes).collect(),
+        globals: image.globals.clone(),
+        memories: image.memories.iter().map(|pages| pages.bytes()).collect(),
     };
-    let failed = |error| Fault::because("writing a snapshot failed", error);
-    let encoded = postcard::to_stdvec(&header).map_err(|error| Fault::because("encoding a snapshot failed", error))?;
+    let parent = parent(snapshots, &image.memories);
     let (term, index) = meta.last_log_id.map_or((0, 0), |id| (id.leader_id.term, id.index));
-    let mut writer = snapshots.begin(term, index).map_err(failed)?;
-    writer.chunk(&encoded).map_err(failed)?;
+    let writer = snapshots.begin(term, index, parent.as_deref()).map_err(|error| failed(error.into()))?;
+    let info = put(writer, &header, &image.memories, parent.is_some()).map_err(failed)?;
+    image.memories.iter().for_each(|pages| pages.saved(&info.id));
+    Ok(info)
+}
+
+/// The snapshot that the next one is to add to, if that is worth it.
+fn parent(snapshots: &Snapshots, memories: &[Arc<Pages>]) -> Option<String> {
+    let saved_as = memories.first()?.saved_as()?;
+    if memories.iter().any(|pages| pages.saved_as().as_ref() != Some(&saved_as)) {
+        return None;
+    }
+    let sum = |of: fn(&Pages) -> u64| memories.iter().map(|pages| of(pages)).sum::<u64>();
+    if sum(Pages::unsaved_bytes) * INCREMENT_FACTOR > sum(Pages::data_bytes) {
+        return None;
+    }
+    // Whatever is wrong with those before, a whole one does without them.
+    let chain = snapshots.chain(&saved_as).ok()?;
+    let (whole, increments) = chain.split_first()?;
+    let added: u64 = increments.iter().map(|info| info.bytes).sum();
+    (chain.len() < INCREMENTS_MAX && added * INCREMENT_FACTOR <= whole.bytes).then_some(saved_as)
+}
+
+/// Why writing stopped.
+type Stopped = Box<dyn std::error::Error + Send + Sync>;
+
+fn put(
+    mut writer: SnapshotWriter,
+    header: &Header,
+    memories: &[Arc<Pages>],
+    only_unsaved: bool,
+) -> Result<SnapshotInfo, Stopped> {
+    writer.chunk(&postcard::to_stdvec(header)?)?;
     let mut chunk = Vec::new();
-    for (number, memory) in checkpoint.image.memories.iter().enumerate() {
-        for extent in &memory.extents {
-            // An extent is at most as long as a chunk may be, less its own header: it is cut in two if need be.
-            for (part, bytes) in extent.bytes.chunks(snapshots::CHUNK_BYTES_MAX - EXTENT_HEADER_BYTES).enumerate() {
-                let offset = extent.offset + (part * (snapshots::CHUNK_BYTES_MAX - EXTENT_HEADER_BYTES)) as u64;
+    for (number, pages) in memories.iter().enumerate() {
+        let mut visit = |offset: u64, run: &[u8]| -> std::io::Result<()> {
+            // A run is at most as long as a chunk may be, less its own header: it is cut in two if need be.
+            let part_bytes_max = snapshots::CHUNK_BYTES_MAX - RUN_HEADER_BYTES;
+            for (part, bytes) in run.chunks(part_bytes_max).enumerate() {
                 chunk.clear();
-                chunk.extend_from_slice(&(number as u32).to_le_bytes());
-                chunk.extend_from_slice(&offset.to_le_bytes());
-                chunk.extend_from_slice(bytes);
-                writer.chunk(&chunk).map_err(failed)?;
+                put_run(&mut chunk, number, offset + (part * part_bytes_max) as u64, bytes);
+                writer.chunk(&chunk).map_err(std::io::Error::other)?;
             }
+            Ok(())
+        };
+        match only_unsaved {
+            true => pages.each_unsaved(&mut visit)?,
+            false => pages.each_run(&mut visit)?,
         }
     }
-    writer.finish().map_err(failed)
+    Ok(writer.finish()?)
+}
+
+fn put_run(chunk: &mut Vec<u8>, memory: usize, offset: u64, bytes: &[u8]) {
+    chunk.extend_from_slice(&(memory as u32).to_le_bytes());
+    chunk.extend_from_slice(&offset.to_le_bytes());
+    chunk.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    let compressed = lz4_flex::block::compress(bytes);
+    let smaller = compressed.len() < bytes.len();
+    chunk.extend_from_slice(if smaller { &compressed } else { bytes });
 }
 
 /// Only the header, to know what a snapshot is.
@@ -113,20 +168,57 @@ pub fn read_header(snapshots: &Snapshots, id: &str) -> Result<Header, Error> {
 
 /// The whole snapshot, which must be of this guest's module.
 pub(super) fn read(snapshots: &Snapshots, guest: &Guest, id: &str) -> Result<(SnapshotMeta, Checkpoint), Error> {
-    let mut reader = snapshots.read(id)?;
-    let header = header(reader.next_chunk()?)?;
+    let (header, memories) = read_chain(snapshots, id)?;
     if header.module != guest.hash() {
         return Err(Error::Module { theirs: header.module, ours: guest.hash().to_owned() });
     }
-    let empty = |bytes: &u64| MemoryImage { bytes: *bytes, extents: Vec::new() };
-    let mut memories: Vec<MemoryImage> = header.memories.iter().map(empty).collect();
-    while let Some(chunk) = reader.next_chunk()? {
-        let (number, extent) = extent(&chunk).ok_or(Error::Extent)?;
-        memories.get_mut(number).ok_or(Error::Extent)?.extents.push(extent);
-    }
-    let image = Arc::new(Image { globals: header.globals, memories });
+    let image = Image::new(header.globals, memories);
     let checkpoint = Checkpoint { image, source: header.source, boot: header.boot, ticking: header.ticking };
     Ok((header.meta, checkpoint))
+}
+
+/// The snapshot as a file that needs no other one, for whoever is to get it.
+pub fn whole(snapshots: &Snapshots, id: &str) -> Result<SnapshotInfo, Error> {
+    let info = snapshots.get(id)?;
+    if info.parent.is_none() {
+        return Ok(info);
+    }
+    let (header, memories) = read_chain(snapshots, id)?;
+    let written = put(snapshots.begin_whole(id)?, &header, &memories, false);
+    written.map_err(|error| Error::Write(Fault::because("writing a whole snapshot failed", error)))
+}
+
+/// The header of this snapshot and the content of its memories, from all that it adds to.
+fn read_chain(snapshots: &Snapshots, id: &str) -> Result<(Header, Vec<Arc<Pages>>), Error> {
+    let mut memories: Vec<Arc<Pages>> = Vec::new();
+    let mut last = None;
+    for info in snapshots.chain(id)? {
+        let mut reader = snapshots.read(&info.id)?;
+        let header = header(reader.next_chunk()?)?;
+        if last.is_none() {
+            let empty = |bytes: &u64| Pages::new(*bytes).map(Arc::new);
+            memories = header.memories.iter().map(empty).collect::<Result<_, _>>().map_err(in_memory)?;
+        } else if memories.len() != header.memories.len() {
+            return Err(Error::Shape);
+        }
+        for (pages, bytes) in memories.iter().zip(&header.memories) {
+            pages.resize(*bytes).map_err(in_memory)?;
+        }
+        while let Some(chunk) = reader.next_chunk()? {
+            let run = run(&chunk).ok_or(Error::Pages)?;
+            let pages = memories.get(run.memory).ok_or(Error::Pages)?;
+            if !pages.put(run.offset, &run.bytes).map_err(in_memory)? {
+                return Err(Error::Pages);
+            }
+        }
+        memories.iter().for_each(|pages| pages.saved(&info.id));
+        last = Some(header);
+    }
+    Ok((last.ok_or(Error::NoHeader)?, memories))
+}
+
+fn in_memory(error: rustix::io::Errno) -> Error {
+    Error::Memory(error.into())
 }
 
 /// Takes over a snapshot from a file of another cluster as the first state of a new one with this membership, and
@@ -160,9 +252,49 @@ fn header(chunk: Option<Vec<u8>>) -> Result<Header, Error> {
     postcard::from_bytes(&chunk).map_err(Error::Header)
 }
 
-fn extent(chunk: &[u8]) -> Option<(usize, Extent)> {
-    let (number, rest) = chunk.split_first_chunk::<4>()?;
-    let (offset, bytes) = rest.split_first_chunk::<8>()?;
-    let extent = Extent { offset: u64::from_le_bytes(*offset), bytes: bytes.to_vec() };
-    Some((u32::from_le_bytes(*number) as usize, extent))
+/// A run of pages.
+struct Run<'a> {
+    memory: usize,
+    offset: u64,
+    bytes: Cow<'a, [u8]>,
+}
+
+fn run(chunk: &[u8]) -> Option<Run<'_>> {
+    let (memory, rest) = chunk.split_first_chunk::<4>()?;
+    let (offset, rest) = rest.split_first_chunk::<8>()?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let length = u32::from_le_bytes(*length) as usize;
+    if length > snapshots::CHUNK_BYTES_MAX {
+        return None;
+    }
+    let bytes = match rest.len() == length {
+        true => Cow::Borrowed(rest),
+        false => Cow::Owned(lz4_flex::block::decompress(rest, length).ok().filter(|bytes| bytes.len() == length)?),
+    };
+    Some(Run { memory: u32::from_le_bytes(*memory) as usize, offset: u64::from_le_bytes(*offset), bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_roundtrip_and_damaged_ones_are_refused() {
+        let even = vec![7; 5000];
+        let odd: Vec<u8> = (0..5000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for bytes in [even, odd, vec![1]] {
+            let mut chunk = Vec::new();
+            put_run(&mut chunk, 3, 1 << 40, &bytes);
+            let run = run(&chunk).unwrap();
+            assert_eq!((run.memory, run.offset, &*run.bytes), (3, 1 << 40, &bytes[..]));
+        }
+        let mut chunk = Vec::new();
+        put_run(&mut chunk, 0, 0, &[7; 5000]);
+        assert!(chunk.len() < 100, "it is compressed");
+        for end in 0..chunk.len() {
+            assert!(run(&chunk[..end]).is_none(), "cut at {end}");
+        }
+        chunk[12..16].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(run(&chunk).is_none(), "no memory is asked for by what a file says");
+    }
 }

@@ -6,7 +6,7 @@
 use super::Raft;
 use super::link::Link;
 use super::rpc::{self, Chunk, Kind, SnapshotEnd};
-use crate::machine::snapshot::read_header;
+use crate::machine::snapshot::{read_header, whole};
 use crate::net::peer;
 use crate::storage::snapshots::{self as storage, SnapshotInfo, Snapshots};
 use crate::type_config::Vote;
@@ -49,7 +49,11 @@ pub(super) async fn send(
     snapshot: &SnapshotInfo,
     install_timeout: Duration,
 ) -> Result<Vote, Error> {
-    let (id, total) = (snapshot.id.clone(), snapshot.bytes);
+    let (id, total) = {
+        let (snapshots, id) = (snapshots.clone(), snapshot.id.clone());
+        let whole = blocking(move || Ok(whole(&snapshots, &id)?)).await?;
+        (whole.id, whole.bytes)
+    };
     let mut offset = ask(link, Chunk { id: id.clone(), total, offset: 0 }, &[]).await?;
     tracing::info!(snapshot = id, bytes = total, from = offset, peer = link.address(), "sending a snapshot");
     let mut said = Instant::now();

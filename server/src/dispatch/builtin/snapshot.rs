@@ -1,6 +1,7 @@
 //! `RAFT SNAPSHOT NOW|LIST|FILE|READ`: the snapshots of this node.
 //!
-//! A snapshot may be larger than a reply may be, so `READ` gives at most so much at a time and says so.
+//! A snapshot may be larger than a reply may be, so `READ` gives at most so much at a time and says so. One that holds only
+//! what has changed since another is made whole before it is given to anybody.
 
 use super::{Answer, Call, Later, integer, is, lossy};
 use crate::dispatch::Dispatcher;
@@ -25,7 +26,8 @@ pub(super) fn snapshot(call: Call<'_>) -> Later<'_> {
                 Ok(Reply::Array(list.into_iter().map(described).collect()))
             }
             ("FILE", [id]) => {
-                let path = dispatcher.backend.snapshot_path(lossy(id)).await?;
+                let info = dispatcher.backend.whole_snapshot(lossy(id)).await?;
+                let path = dispatcher.backend.snapshot_path(info.id).await?;
                 Ok(Reply::bulk(path.to_string_lossy()))
             }
             ("READ", [id]) => read(dispatcher, lossy(id), None).await,
@@ -44,7 +46,7 @@ pub(super) fn snapshot(call: Call<'_>) -> Later<'_> {
 /// All of a snapshot, or from an offset at most so many bytes.
 async fn read(dispatcher: &Dispatcher, id: String, range: Option<(u64, u64)>) -> Answer {
     let most = dispatcher.options.snapshot_read_bytes_max;
-    let info = dispatcher.backend.get_snapshot(id.clone()).await?;
+    let info = dispatcher.backend.whole_snapshot(id.clone()).await?;
     let (offset, limit) = match range {
         None if info.bytes > most => {
             let bytes = info.bytes;

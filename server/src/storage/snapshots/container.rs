@@ -1,8 +1,8 @@
 //! The bytes of a snapshot file. Numbers are little endian:
 //!
 //! ```text
-//! file:    magic "uhahasnp" │ u32 version (1) │ header │ chunks │ end
-//! header:  a chunk of u64 term │ u64 index │ u64 created, ms since the Unix epoch
+//! file:    magic "uhahasnp" │ u32 version (2) │ header │ chunks │ end
+//! header:  a chunk of u64 term │ u64 index │ u64 created, ms since the Unix epoch │ id of the snapshot it adds to, if any
 //! chunk:   u32 length, 1 to 1 MiB │ u32 crc32c of the bytes │ bytes
 //! end:     u32 0 │ u32 crc32c of what follows │ u64 bytes in all chunks │ sha256 of all before the end
 //! ```
@@ -10,17 +10,19 @@
 //! Each chunk is checked as it is read, so a reader may use it before the end; only the end says that nothing is
 //! missing, and who installs a snapshot must have reached it.
 
-use super::{Error, SnapshotInfo, Snapshots, TEMP_SUFFIX};
+use super::{Error, SnapshotInfo, Snapshots, TEMP_SUFFIX, is_id};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"uhahasnp";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// What `SnapshotWriter::chunk` takes at most.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 const HEADER_BYTES: usize = 3 * 8;
+/// The longest id has three numbers of 64 bits.
+const PARENT_BYTES_MAX: usize = 3 * 20 + 2;
 const END_BYTES: usize = 8 + 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +45,11 @@ pub struct SnapshotWriter {
 }
 
 impl SnapshotWriter {
-    pub(super) fn create(snapshots: Snapshots, mut header: Header) -> Result<SnapshotWriter, Error> {
+    pub(super) fn create(
+        snapshots: Snapshots,
+        mut header: Header,
+        parent: Option<&str>,
+    ) -> Result<SnapshotWriter, Error> {
         // Two snapshots of one entry within a millisecond get different names.
         let (path, file) = loop {
             let path = snapshots.shared.dir.join(format!("{}{TEMP_SUFFIX}", header.id()));
@@ -56,12 +62,31 @@ impl SnapshotWriter {
             }
             header.created_ms += 1;
         };
+        SnapshotWriter::write_to(snapshots, header, parent, path, file)
+    }
+
+    /// A snapshot that is to take the place of the one with the same name.
+    pub(super) fn replace(snapshots: Snapshots, header: Header) -> Result<SnapshotWriter, Error> {
+        let path = snapshots.shared.dir.join(format!("whole-{}{TEMP_SUFFIX}", header.id()));
+        let file = File::create(&path).map_err(|source| Error::Create { path: path.clone(), source })?;
+        SnapshotWriter::write_to(snapshots, header, None, path, file)
+    }
+
+    fn write_to(
+        snapshots: Snapshots,
+        header: Header,
+        parent: Option<&str>,
+        path: PathBuf,
+        file: File,
+    ) -> Result<SnapshotWriter, Error> {
         let file = BufWriter::with_capacity(256 << 10, file);
         let sha256 = Sha256::new();
         let mut writer = SnapshotWriter { snapshots, header, path, file, sha256, bytes: 0, finished: false };
         writer.put(MAGIC)?;
         writer.put(&VERSION.to_le_bytes())?;
-        writer.put_chunk(&[header.term, header.index, header.created_ms].map(u64::to_le_bytes).concat())?;
+        let mut encoded = [header.term, header.index, header.created_ms].map(u64::to_le_bytes).concat();
+        encoded.extend_from_slice(parent.unwrap_or_default().as_bytes());
+        writer.put_chunk(&encoded)?;
         Ok(writer)
     }
 
@@ -120,6 +145,7 @@ pub struct SnapshotReader {
     path: PathBuf,
     file: BufReader<File>,
     header: Header,
+    parent: Option<String>,
     sha256: Sha256,
     /// Where the next byte is read.
     offset: u64,
@@ -135,6 +161,7 @@ impl SnapshotReader {
             path,
             file: BufReader::with_capacity(256 << 10, file),
             header: Header { term: 0, index: 0, created_ms: 0 },
+            parent: None,
             sha256: Sha256::new(),
             offset: 0,
             bytes: 0,
@@ -148,17 +175,25 @@ impl SnapshotReader {
             return Err(Error::UnknownVersion { path: reader.path, version });
         }
         let length = u32::from_le_bytes(reader.take()?) as usize;
-        if length != HEADER_BYTES {
+        if !(HEADER_BYTES..=HEADER_BYTES + PARENT_BYTES_MAX).contains(&length) {
             return Err(reader.damaged("a header of unknown length"));
         }
         let chunk = reader.chunk_of(length)?;
         let field = |at: usize| chunk[at..at + 8].iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
         reader.header = Header { term: field(0), index: field(8), created_ms: field(16) };
+        let parent = std::str::from_utf8(&chunk[HEADER_BYTES..]).ok().filter(|id| id.is_empty() || is_id(id));
+        let parent = parent.ok_or_else(|| reader.damaged("a malformed parent"))?;
+        reader.parent = (!parent.is_empty()).then(|| parent.to_owned());
         Ok(reader)
     }
 
     pub(super) fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// The snapshot that this one adds to, if it is not a whole one.
+    pub(super) fn parent(&self) -> Option<&str> {
+        self.parent.as_deref()
     }
 
     /// The next chunk, checked; `None` once the end is reached and checked.
@@ -226,9 +261,12 @@ impl SnapshotReader {
     }
 }
 
-/// Reads a file to its end and returns its header.
+/// Reads a file to its end and returns its header. It must be a whole snapshot, which needs no other.
 pub(super) fn verify(path: &Path) -> Result<Header, Error> {
     let mut reader = SnapshotReader::open(path.to_owned())?;
+    if reader.parent.is_some() {
+        return Err(Error::Increment { path: path.to_owned() });
+    }
     while reader.next_chunk()?.is_some() {}
     Ok(reader.header)
 }

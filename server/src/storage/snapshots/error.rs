@@ -1,5 +1,6 @@
 //! What can be wrong with a snapshot.
 
+use super::INCREMENTS_MAX;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,12 @@ pub enum Error {
     MalformedId,
     #[error("no snapshot {id}")]
     Unknown { id: String },
+    #[error("{} holds only what has changed since another snapshot; get a whole one by RAFT SNAPSHOT FILE", path.display())]
+    Increment { path: PathBuf },
+    #[error("the snapshot {id} adds to {parent}, which is not there")]
+    NoParent { id: String, parent: String },
+    #[error("the snapshot {id} adds to more than {INCREMENTS_MAX} others")]
+    TooManyParents { id: String },
     #[error("a chunk of {bytes} bytes is over the limit")]
     ChunkTooLarge { bytes: usize },
     #[error("{} is a snapshot of unknown version {version}", path.display())]

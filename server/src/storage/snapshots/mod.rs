@@ -1,8 +1,9 @@
 //! `Snapshots`: a directory of snapshot files.
 //!
 //! A snapshot is written under a temporary name, synced and renamed, so a file with a snapshot's name is whole; what a
-//! crash leaves under a temporary name is removed at the next open. The newest few are kept. What is inside is
-//! `machine`'s; `container` draws the bytes around it. All calls block: call them from threads that may.
+//! crash leaves under a temporary name is removed at the next open. The newest few are kept, with those that they add to:
+//! a snapshot may hold only what has changed since another one. What is inside is `machine`'s; `container` draws the bytes
+//! around it. All calls block: call them from threads that may.
 
 mod container;
 mod error;
@@ -16,6 +17,7 @@ pub use self::error::Error;
 use self::container::{Header, verify};
 use super::sync_dir;
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -26,6 +28,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const SUFFIX: &str = ".snapshot";
 const TEMP_SUFFIX: &str = ".tmp";
 const DAMAGED_SUFFIX: &str = ".damaged";
+/// How many snapshots may stand between one and the whole one that it adds to, that one included.
+pub const INCREMENTS_MAX: usize = 8;
 
 /// A handle; clones share one directory.
 #[derive(Clone, Debug)]
@@ -52,6 +56,8 @@ pub struct SnapshotInfo {
     pub created_ms: u64,
     /// The size of the file.
     pub bytes: u64,
+    /// The snapshot that it adds to, if it is not a whole one.
+    pub parent: Option<String>,
 }
 
 impl Snapshots {
@@ -68,9 +74,30 @@ impl Snapshots {
         Ok(Snapshots { shared: Arc::new(Shared { dir, keep: keep.max(1), names: Mutex::new(()) }) })
     }
 
-    /// Begins the snapshot of everything up to this entry.
-    pub fn begin(&self, term: u64, index: u64) -> Result<SnapshotWriter, Error> {
-        SnapshotWriter::create(self.clone(), Header { term, index, created_ms: now_ms() })
+    /// Begins the snapshot of everything up to this entry, or of what has changed since `parent`.
+    pub fn begin(&self, term: u64, index: u64, parent: Option<&str>) -> Result<SnapshotWriter, Error> {
+        SnapshotWriter::create(self.clone(), Header { term, index, created_ms: now_ms() }, parent)
+    }
+
+    /// Begins a whole snapshot that takes the place of this one, which says the same.
+    pub fn begin_whole(&self, id: &str) -> Result<SnapshotWriter, Error> {
+        SnapshotWriter::replace(self.clone(), header_of(id)?)
+    }
+
+    /// This snapshot and all that it adds to, the whole one first.
+    pub fn chain(&self, id: &str) -> Result<Vec<SnapshotInfo>, Error> {
+        let mut chain = vec![self.get(id)?];
+        while let Some(parent) = chain.last().and_then(|info| info.parent.clone()) {
+            if chain.len() > INCREMENTS_MAX {
+                return Err(Error::TooManyParents { id: id.to_owned() });
+            }
+            chain.push(self.get(&parent).map_err(|error| match error {
+                Error::Unknown { .. } => Error::NoParent { id: id.to_owned(), parent },
+                error => error,
+            })?);
+        }
+        chain.reverse();
+        Ok(chain)
     }
 
     /// Newest first.
@@ -158,7 +185,14 @@ impl Snapshots {
             .and_then(|()| sync_dir(&self.shared.dir))
             .map_err(|source| Error::Write { path, source })?;
         let info = self.info(header)?;
-        for old in self.list()?.into_iter().skip(self.shared.keep).filter(|old| *old != info) {
+        let all = self.list()?;
+        let mut kept: BTreeSet<String> = all.iter().take(self.shared.keep).map(|kept| kept.id.clone()).collect();
+        kept.insert(info.id.clone());
+        for info in &all {
+            // Newest first, so whatever a kept one adds to comes after it.
+            kept.extend(info.parent.clone().filter(|_| kept.contains(&info.id)));
+        }
+        for old in all.into_iter().filter(|old| !kept.contains(&old.id)) {
             let path = self.file_path(&old.id);
             fs::remove_file(&path).map_err(|source| Error::Remove { path, source })?;
         }
@@ -169,7 +203,13 @@ impl Snapshots {
         let id = header.id();
         let path = self.file_path(&id);
         let bytes = fs::metadata(&path).map_err(|source| Error::opening(&id, &path, source))?.len();
-        Ok(SnapshotInfo { id, term: header.term, index: header.index, created_ms: header.created_ms, bytes })
+        let parent = match SnapshotReader::open(path) {
+            Ok(reader) => reader.parent().map(str::to_owned),
+            Err(error @ Error::Unknown { .. }) => return Err(error),
+            // Whoever reads it will come to know what is wrong with it.
+            Err(_) => None,
+        };
+        Ok(SnapshotInfo { id, term: header.term, index: header.index, created_ms: header.created_ms, bytes, parent })
     }
 
     /// `id` must have been made or checked by `Header`.
@@ -199,6 +239,10 @@ impl fmt::Display for SnapshotInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.id)
     }
+}
+
+fn is_id(id: &str) -> bool {
+    Header::of_id(id).is_some()
 }
 
 fn header_of(id: &str) -> Result<Header, Error> {

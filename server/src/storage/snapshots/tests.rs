@@ -1,7 +1,7 @@
 use super::*;
 
 fn write(snapshots: &Snapshots, term: u64, index: u64, chunks: &[&[u8]]) -> SnapshotInfo {
-    let mut writer = snapshots.begin(term, index).unwrap();
+    let mut writer = snapshots.begin(term, index, None).unwrap();
     for chunk in chunks {
         writer.chunk(chunk).unwrap();
     }
@@ -35,7 +35,7 @@ fn roundtrip_and_ranges() {
     assert_eq!(snapshots.read_range(&info.id, info.bytes - 1, 10).unwrap(), file[file.len() - 1..]);
     assert!(snapshots.read_range(&info.id, u64::MAX >> 1, 10).unwrap().is_empty());
 
-    let mut writer = snapshots.begin(2, 41).unwrap();
+    let mut writer = snapshots.begin(2, 41, None).unwrap();
     assert!(matches!(writer.chunk(&vec![0; CHUNK_BYTES_MAX + 1]), Err(Error::ChunkTooLarge { .. })));
 }
 
@@ -48,8 +48,8 @@ fn keeps_the_newest_and_removes_what_a_crash_left() {
     }
     let kept: Vec<u64> = snapshots.list().unwrap().iter().map(|info| info.index).collect();
     assert_eq!(kept, [100, 10]);
-    drop(snapshots.begin(1, 101).unwrap());
-    std::mem::forget(snapshots.begin(1, 102).unwrap());
+    drop(snapshots.begin(1, 101, None).unwrap());
+    std::mem::forget(snapshots.begin(1, 102, None).unwrap());
     fs::write(temp.path().join("README"), "not ours").unwrap();
     let snapshots = Snapshots::open(temp.path(), 2).unwrap();
     assert_eq!(snapshots.list().unwrap().len(), 2);
@@ -145,4 +145,47 @@ fn another_snapshot_takes_the_place_of_one_half_received() {
     assert_eq!(to.receive(new, 0, b"de").unwrap(), 2);
     assert_eq!(to.receive(old, 3, b"").unwrap(), 0);
     assert!(to.receive("../x", 0, b"abc").is_err());
+}
+
+#[test]
+fn a_snapshot_keeps_those_that_it_adds_to() {
+    let temp = tempfile::tempdir().unwrap();
+    let snapshots = Snapshots::open(temp.path(), 2).unwrap();
+    let whole = write(&snapshots, 1, 1, &[b"whole"]);
+    let mut last = whole.clone();
+    for index in 2..=5 {
+        let mut writer = snapshots.begin(1, index, Some(&last.id)).unwrap();
+        writer.chunk(b"more").unwrap();
+        let info = writer.finish().unwrap();
+        assert_eq!(info.parent.as_ref(), Some(&last.id));
+        last = info;
+    }
+    let chain: Vec<u64> = snapshots.chain(&last.id).unwrap().iter().map(|info| info.index).collect();
+    assert_eq!(chain, [1, 2, 3, 4, 5]);
+    assert!(matches!(snapshots.import(&snapshots.path(&last.id).unwrap()), Err(Error::Increment { .. })));
+
+    let mut writer = snapshots.begin_whole(&last.id).unwrap();
+    writer.chunk(b"all of it").unwrap();
+    let replaced = writer.finish().unwrap();
+    assert_eq!((&replaced.id, &replaced.parent), (&last.id, &None));
+    let kept: Vec<u64> = snapshots.list().unwrap().iter().map(|info| info.index).collect();
+    assert_eq!(kept, [5, 4, 3, 2, 1], "the fourth is kept, and needs the others");
+    write(&snapshots, 1, 6, &[b"whole"]);
+    let kept: Vec<u64> = snapshots.list().unwrap().iter().map(|info| info.index).collect();
+    assert_eq!(kept, [6, 5]);
+}
+
+#[test]
+fn a_chain_that_is_broken_or_endless_is_an_error() {
+    let temp = tempfile::tempdir().unwrap();
+    let snapshots = Snapshots::open(temp.path(), 100).unwrap();
+    let mut last = write(&snapshots, 1, 1, &[b"whole"]);
+    let first = last.clone();
+    for index in 2..=INCREMENTS_MAX as u64 + 2 {
+        last = snapshots.begin(1, index, Some(&last.id)).unwrap().finish().unwrap();
+    }
+    assert!(matches!(snapshots.chain(&last.id), Err(Error::TooManyParents { .. })));
+    fs::remove_file(snapshots.path(&first.id).unwrap()).unwrap();
+    let second = snapshots.list().unwrap().pop().unwrap();
+    assert!(matches!(snapshots.chain(&second.id), Err(Error::NoParent { .. })));
 }
