@@ -1,8 +1,11 @@
 use super::checkpoint::Checkpoint;
 use super::replica::Replica;
+use super::snapshot;
 use crate::command::Command;
 use crate::guest::{Guest, Limits};
 use crate::proposal::Proposal;
+use crate::storage::snapshots::Snapshots;
+use crate::type_config::SnapshotMeta;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -147,18 +150,11 @@ fn endless_recursion_is_a_trap_on_the_stack_of_the_apply_thread() {
 /// A batch may fail as a whole although each of its commands alone is fine: the next failure must not trip over it.
 #[test]
 fn a_batch_over_the_limit_of_one_command_is_run_one_by_one_and_can_be_repeated() {
-    const KVDB: &[u8] = include_bytes!("../../../examples/prebuilt/kvdb.wasm");
-    let cache = tempfile::tempdir().unwrap();
-    let limits = Limits { fuel_max: 30_000, ..Limits::default() };
-    let guest = Arc::new(Guest::load(KVDB, limits, cache.path()).unwrap());
-    let set = |number: usize| {
-        let words = ["SET".to_owned(), format!("key{number}"), "v".repeat(50)];
-        Command::new(words.iter().map(|word| Bytes::copy_from_slice(word.as_bytes())).collect()).unwrap()
-    };
+    let guest = kvdb(Limits { fuel_max: 30_000, ..Limits::default() });
     let mut replica = Replica::new(Arc::clone(&guest)).unwrap();
     let mut last = Vec::new();
     for index in 1..=6 {
-        let commands: Vec<Command> = (0..60).map(|number| set(number + 60 * index)).collect();
+        let commands: Vec<Command> = (0..60).map(|number| set(number + 60 * index, &"v".repeat(50))).collect();
         let size = if index % 2 == 0 { 60 } else { 1 };
         last = apply(&mut replica, index as u64, &Proposal::encode(index as u64, None, &[], commands[..size].iter()));
     }
@@ -166,4 +162,91 @@ fn a_batch_over_the_limit_of_one_command_is_run_one_by_one_and_can_be_repeated()
     assert_eq!(last, vec!["+OK"; 60], "more fuel than one command may use, but no command used so much");
     let count = Command::new(vec![Bytes::from("DBSIZE")]).unwrap();
     assert_eq!(replica.read(&[count]).unwrap().iter().next().unwrap().as_bytes(), &b":183\r\n"[..]);
+}
+
+fn kvdb(limits: Limits) -> Arc<Guest> {
+    const KVDB: &[u8] = include_bytes!("../../../examples/prebuilt/kvdb.wasm");
+    let cache = tempfile::tempdir().unwrap();
+    Arc::new(Guest::load(KVDB, limits, cache.path()).unwrap())
+}
+
+fn set(key: usize, value: &str) -> Command {
+    let words = ["SET".to_owned(), format!("key{key}"), value.to_owned()];
+    Command::new(words.into_iter().map(Bytes::from).collect()).unwrap()
+}
+
+fn set_all(replica: &mut Replica, index: u64, keys: std::ops::Range<usize>, value: &str) {
+    let commands: Vec<Command> = keys.map(|key| set(key, value)).collect();
+    apply(replica, index, &Proposal::encode(index, None, &[], commands.iter()));
+}
+
+#[test]
+fn a_snapshot_of_little_change_adds_to_the_one_before() {
+    let guest = kvdb(Limits::default());
+    let dir = tempfile::tempdir().unwrap();
+    let snapshots = Snapshots::open(dir.path(), 3).unwrap();
+    let mut replica = Replica::new(Arc::clone(&guest)).unwrap();
+    let write = |replica: &mut Replica| {
+        let checkpoint = replica.checkpoint().unwrap();
+        let info = snapshot::write(&snapshots, &guest, &SnapshotMeta::default(), &checkpoint).unwrap();
+        let (_, read) = snapshot::read(&snapshots, &guest, &info.id).unwrap();
+        assert_eq!(read, checkpoint);
+        (info, checkpoint)
+    };
+    set_all(&mut replica, 1, 0..5000, &"v".repeat(1000));
+    let (first, checkpoint) = write(&mut replica);
+    assert_eq!(first.parent, None);
+    drop(checkpoint);
+
+    set_all(&mut replica, 2, 17..18, "other");
+    let (second, checkpoint) = write(&mut replica);
+    assert_eq!(second.parent.as_ref(), Some(&first.id));
+    assert!(second.bytes * 10 < first.bytes, "{} of {}", second.bytes, first.bytes);
+    drop(checkpoint);
+    set_all(&mut replica, 3, 4000..4001, "other");
+    let (third, checkpoint) = write(&mut replica);
+    assert_eq!(third.parent.as_ref(), Some(&second.id));
+
+    let whole = snapshot::whole(&snapshots, &third.id).unwrap();
+    assert_eq!((&whole.id, &whole.parent), (&third.id, &None));
+    assert_eq!(snapshot::read(&snapshots, &guest, &third.id).unwrap().1, checkpoint);
+    assert_eq!(snapshot::whole(&snapshots, &third.id).unwrap(), whole, "it is one already");
+    drop(checkpoint);
+
+    // What was restored knows which file it came from, and much change is written as a whole.
+    let (_, restored) = snapshot::read(&snapshots, &guest, &third.id).unwrap();
+    let mut replica = Replica::restore(Arc::clone(&guest), restored).unwrap();
+    set_all(&mut replica, 4, 1..2, "more");
+    let (fourth, checkpoint) = write(&mut replica);
+    assert_eq!(fourth.parent.as_ref(), Some(&third.id));
+    drop(checkpoint);
+    set_all(&mut replica, 5, 0..5000, &"w".repeat(1000));
+    assert_eq!(write(&mut replica).0.parent, None);
+}
+
+/// While a snapshot is being written its image is held, and a failed command needs one to go back to.
+#[test]
+fn commands_fail_and_others_count_while_a_snapshot_is_held() {
+    let guest = guest();
+    let mut replica = Replica::new(Arc::clone(&guest)).unwrap();
+    let mut undisturbed = Replica::new(guest).unwrap();
+    for (index, proposal) in (1..).zip(rough_log()) {
+        let held = replica.checkpoint().unwrap();
+        let before = undisturbed.checkpoint().unwrap();
+        assert_eq!(apply(&mut replica, index, &proposal), apply(&mut undisturbed, index, &proposal));
+        assert_eq!(held, before, "what is held stays as it was");
+    }
+    assert_eq!(replica.checkpoint().unwrap(), undisturbed.checkpoint().unwrap());
+}
+
+#[test]
+fn a_long_journal_is_cut_by_checkpoints_and_a_failure_behind_them_is_undone() {
+    let mut replica = Replica::new(guest()).unwrap();
+    let many = vec!["INCR"; 10_000];
+    for index in 1..=8 {
+        apply(&mut replica, index, &proposal(index, None, &many));
+    }
+    let replies = apply(&mut replica, 9, &proposal(9, None, &["INCR", "TRAP", "INCR"]));
+    assert_eq!((&*replies[0], &*replies[2]), (":80001", ":80002"));
+    assert!(replies[1].starts_with("-TRAP"), "{}", replies[1]);
 }
