@@ -5,6 +5,7 @@
 
 mod catch_up;
 mod gaps;
+mod images;
 
 use std::time::Duration;
 

@@ -3,13 +3,15 @@
 use anyhow::{Result, ensure};
 use std::process::Command;
 
-pub(crate) fn run() -> Result<()> {
+/// Only those whose name has this text in it.
+pub(crate) fn run(which: Option<&str>) -> Result<()> {
     let built = Command::new("cargo").args(["build", "--release", "--package", "uhaha-server"]).status()?;
     ensure!(built.success(), "the server does not build");
     // One after the other, for they would measure each other.
     let measured = Command::new("cargo")
         .args(["test", "--package", "uhaha-tests", "--test", "figures", "--"])
         .args(["--ignored", "--nocapture", "--test-threads=1"])
+        .args(which)
         .env("UHAHA_SERVER_BIN", crate::guests::root().join("target/release/uhaha-server"))
         .status()?;
     ensure!(measured.success(), "a figure could not be taken");

@@ -17,7 +17,7 @@ Usage: cargo xtask <task>
   ci               everything a change must pass
   clients          install the client libraries that tests want
   bench            measure against redis-server; bench --help has the options
-  figures          how long a cluster is without a leader, and what catching up costs; takes minutes
+  figures [WHICH]  how long a cluster is without a leader, what catching up and snapshots cost; takes minutes
   guests           build the example guests into examples/prebuilt
   guests --check   build them elsewhere and say whether the bytes are the same";
 
@@ -38,7 +38,8 @@ fn run(args: &[&str]) -> Result<()> {
         ["ci"] => ci::run(),
         ["clients"] => clients::install(),
         ["bench", options @ ..] => bench::run(options),
-        ["figures"] => figures::run(),
+        ["figures"] => figures::run(None),
+        ["figures", which] => figures::run(Some(which)),
         ["guests"] => guests::build(),
         ["guests", "--check"] => guests::check(),
         [] | ["help" | "-h" | "--help"] => {
