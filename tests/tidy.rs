@@ -25,10 +25,11 @@ const LAYERS: [(&str, &[&str]); 15] = [
 ];
 
 /// What every layer shares, from the bottom up: each may import those before it.
-const VOCABULARY: [&str; 8] = ["fault", "pace", "command", "resp3", "reply", "replies", "proposal", "type_config"];
+const VOCABULARY: [&str; 9] =
+    ["fault", "pace", "digest", "command", "resp3", "reply", "replies", "proposal", "type_config"];
 
 /// Crates that only these places may name.
-const HOMES: [(&str, &[&str]); 13] = [
+const HOMES: [(&str, &[&str]); 14] = [
     ("wasmtime", &["guest"]),
     ("wasmtime_wasi", &["guest"]),
     ("wit_component", &["guest"]),
@@ -42,6 +43,7 @@ const HOMES: [(&str, &[&str]); 13] = [
     ("tokio_rustls", &["net"]),
     ("rsntp", &["time"]),
     ("libc", &["time"]),
+    ("xxhash_rust", &["machine"]),
 ];
 
 const LINES_MAX: usize = 600;
