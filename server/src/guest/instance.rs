@@ -267,6 +267,18 @@ impl Instance {
         })
     }
 
+    /// Shows `visit` the runs of pages that `capture` would copy, each with its memory and its offset, and returns the
+    /// captured globals and the size of each memory.
+    pub fn look(&mut self, mut visit: impl FnMut(u32, u64, &[u8])) -> Result<(&[u8], Vec<u64>), Fault> {
+        self.host_call(self.exports.save)?;
+        for (number, memory) in self.memories.iter().enumerate() {
+            let looked = memory.each_extent(|offset, bytes| visit(number as u32, offset, bytes));
+            looked.map_err(|error| Fault::because("reading the guest's memory failed", error))?;
+        }
+        let sizes = self.memories.iter().map(|memory| memory.bytes() as u64).collect();
+        Ok((&self.accessor.content()[..self.globals_bytes()], sizes))
+    }
+
     /// Puts an image into this instance, which is fresh.
     pub fn restore(&mut self, image: &Image) -> Result<(), Fault> {
         let fits = image.globals.len() == self.globals_bytes()

@@ -105,6 +105,16 @@ impl Pages {
     }
 }
 
+/// What comparing with another replica gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comparison {
+    Agree,
+    /// What this replica has.
+    Differ(Digests),
+    /// This replica's own digests are not remembered.
+    Forgotten,
+}
+
 /// The digests after the last entries, by which those of others are judged.
 #[derive(Default)]
 pub(super) struct Ring(VecDeque<Digests>);
@@ -122,6 +132,16 @@ impl Ring {
             self.0.pop_front();
         }
         self.0.push_back(digests);
+    }
+
+    /// Judges what another replica has.
+    pub(super) fn compare(&self, theirs: &Digests) -> Comparison {
+        let Some(ours) = self.at(theirs.index) else { return Comparison::Forgotten };
+        let states_differ = ours.state.zip(theirs.state).is_some_and(|(ours, theirs)| ours != theirs);
+        match ours.running != theirs.running || states_differ {
+            true => Comparison::Differ(ours),
+            false => Comparison::Agree,
+        }
     }
 
     pub(super) fn at(&self, index: u64) -> Option<Digests> {
@@ -201,6 +221,27 @@ mod tests {
         assert_eq!(sum(&[(1, 0, b"x"), (0, 4096, &bytes)]), whole, "in another order");
         assert_ne!(sum(&[(0, 8192, &bytes), (1, 0, b"x")]), whole, "in another place");
         assert_ne!(sum(&[(0, 4096, &bytes), (2, 0, b"x")]), whole, "in another memory");
+    }
+
+    #[test]
+    fn replicas_differ_in_what_both_have() {
+        let mut ring = Ring::default();
+        let own = Digests { index: 5, running: Digest(1), state: None };
+        ring.push(own);
+        let marked = Digests { index: 9, running: Digest(2), state: Some(Digest(3)) };
+        ring.push(marked);
+        for (theirs, expected) in [
+            (own, Comparison::Agree),
+            (Digests { running: Digest(7), ..own }, Comparison::Differ(own)),
+            (Digests { state: Some(Digest(7)), ..own }, Comparison::Agree),
+            (marked, Comparison::Agree),
+            (Digests { state: None, ..marked }, Comparison::Agree),
+            (Digests { state: Some(Digest(7)), ..marked }, Comparison::Differ(marked)),
+            (Digests { running: Digest(7), ..marked }, Comparison::Differ(marked)),
+            (Digests { index: 6, ..own }, Comparison::Forgotten),
+        ] {
+            assert_eq!(ring.compare(&theirs), expected, "{theirs:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! (`checkpoint`) and restarts (`snapshot`). `Machine` is the handle to that thread, `StateMachine` (`bridge`) what
 //! openraft sees of it. Nothing here reads a clock or draws a random number that a guest could see.
 
+mod audit;
 mod awaited;
 mod bridge;
 mod checkpoint;
@@ -59,6 +60,16 @@ pub struct Status {
     pub applied: Option<LogId>,
     /// After the last normal entry.
     pub digests: Digests,
+    /// After the last mark since this start.
+    pub marked: Digests,
+    /// The last entry whose digests in the log, told by a leader, were this node's own.
+    pub verified: u64,
+    /// The last mark whose digests the log has.
+    pub heard_mark: u64,
+    /// Digests in the log that could not be compared since this start: this node has none of that entry.
+    pub incomparable: u64,
+    /// Digests in the log that were not this node's own since this start.
+    pub differences: u64,
     /// Size of the guest's memories.
     pub memory_bytes: u64,
     /// Commands and ticks that failed and left no trace, since this start.

@@ -7,9 +7,9 @@
 //! alone.
 
 use super::checkpoint::{Checkpoint, Journal};
-use super::digest;
+use super::digest::{self, Pages, Rest};
 use crate::command::Command;
-use crate::digest::Digests;
+use crate::digest::{Digest, Digests};
 use crate::fault::Fault;
 use crate::guest::{Call, Failure, Guest, Instance, REPLIES_BYTES_MAX};
 use crate::proposal::{Header, Proposal};
@@ -34,7 +34,8 @@ pub(super) struct Replica {
     ticking: bool,
     /// After the last proposal.
     digests: Digests,
-    /// Whether the guest's log lines are dropped.
+    /// While what was applied before is applied again: the guest's log lines are dropped, and marks are not obeyed,
+    /// for a log may hold many and each costs a look at the whole memory.
     silent: bool,
     ticks: u64,
     traps: u64,
@@ -149,10 +150,23 @@ impl Replica {
         };
         let running = digest::running(self.digests.running, index, proposal.as_bytes(), &output.bytes);
         self.digests = Digests { index, running, state: None };
+        if header.checks.mark && !self.silent {
+            self.digests.state = Some(self.state_digest(index)?);
+        }
         if self.journal.is_long(self.writer.memory_bytes()) {
             self.checkpoint()?;
         }
         Ok(output.replies())
+    }
+
+    /// Of the state as it stands, after the entry at `index`: what a checkpoint's would be, without a copy.
+    pub(super) fn state_digest(&mut self, index: u64) -> Result<Digest, Fault> {
+        let source = self.writer.source();
+        let mut pages = Pages::new();
+        let (globals, memories) = self.writer.look(|memory, offset, bytes| pages.run(memory, offset, bytes))?;
+        let (boot, ticking) = (self.boot, self.ticking);
+        let rest = Rest { memories: &memories, globals, source: &source, boot, ticking, index };
+        Ok(digest::state(pages.sum(), &rest))
     }
 
     /// Takes a new base: the state as it stands.

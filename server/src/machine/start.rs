@@ -1,5 +1,6 @@
 //! Starting the machine: the newest snapshot that is whole, and the thread that goes on from there.
 
+use super::audit::Audit;
 use super::awaited::Awaited;
 use super::digest::Ring;
 use super::replica::Replica;
@@ -92,7 +93,7 @@ fn worker(options: Options, shared: Arc<Shared>) -> Result<Worker, StartError> {
     let (replica, applied, membership) = newest_state(&guest, &snapshots, purged)?;
     let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
     let replay = Replay::new(index(applied), index(committed));
-    Ok(Worker { node_id, guest, snapshots, replica, applied, membership, replay, shared })
+    Ok(Worker { node_id, guest, snapshots, replica, applied, membership, audit: Audit::default(), replay, shared })
 }
 
 /// A bug that panics must stop the node, not leave it answering nothing.

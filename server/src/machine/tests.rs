@@ -127,7 +127,9 @@ fn the_digest_of_a_state_is_that_of_its_snapshot() {
     for (index, proposal) in rough_log().iter().enumerate() {
         apply(&mut replica, index as u64 + 1, proposal);
     }
+    let looked = replica.state_digest(6).unwrap();
     let checkpoint = replica.checkpoint().unwrap();
+    assert_eq!(looked, checkpoint.digest(6));
     let meta = SnapshotMeta { last_log_id: Some(log_id(1, 6)), last_membership: Membership::default() };
     let info = snapshot::write(&snapshots, &guest(), &meta, &checkpoint).unwrap();
     let (_, read) = snapshot::read(&snapshots, &guest(), &info.id).unwrap();

@@ -1,5 +1,6 @@
 //! The apply thread: owns the replica and does one job at a time, in the order they were sent.
 
+use super::audit::Audit;
 use super::checkpoint::Checkpoint;
 use super::replica::Replica;
 use super::{Shared, Status, snapshot};
@@ -35,6 +36,7 @@ pub(super) struct Worker {
     pub(super) replica: Replica,
     pub(super) applied: Option<LogId>,
     pub(super) membership: Membership,
+    pub(super) audit: Audit,
     /// Entries up to here were applied before this start; until then the guest's log lines are dropped.
     pub(super) replay: Option<Replay>,
     pub(super) shared: Arc<Shared>,
@@ -119,8 +121,14 @@ impl Worker {
         let replies = match entry.payload {
             EntryPayload::Blank => Replies::default(),
             EntryPayload::Normal(proposal) => {
+                if let Some(theirs) = proposal.checks().digests {
+                    let compared = self.shared.lock_digests().compare(&theirs);
+                    self.audit.note(index, &theirs, compared);
+                }
                 let replies = self.replica.apply(index, &proposal)?.at(index);
-                self.shared.lock_digests().push(self.replica.digests());
+                let digests = self.replica.digests();
+                self.shared.lock_digests().push(digests);
+                self.audit.applied(digests);
                 self.shared.count(replies.len() as u64);
                 for origin in proposal.origins().iter().filter(|origin| origin.node_id == self.node_id) {
                     self.shared.awaited.give(origin.request, &replies, origin.first, origin.count);
@@ -164,6 +172,11 @@ impl Worker {
             boot: self.replica.boot(),
             applied: self.applied,
             digests: self.replica.digests(),
+            marked: self.audit.marked,
+            verified: self.audit.verified,
+            heard_mark: self.audit.heard_mark,
+            incomparable: self.audit.incomparable,
+            differences: self.audit.differences,
             memory_bytes: self.replica.memory_bytes(),
             traps: self.replica.traps(),
             last_trap: self.replica.last_trap().map(str::to_owned),

@@ -3,6 +3,7 @@
 //! A task looks a few times a second at how long the log behind the last snapshot is, in entries and in bytes: what is
 //! not purged is also in memory. One snapshot is taken at a time, whether it is due or an operator asked.
 
+use super::checker::MarkWanted;
 use super::{Error, Options, Raft};
 use crate::storage::log::LogStorage;
 use crate::storage::snapshots::SnapshotInfo;
@@ -22,6 +23,8 @@ pub(super) struct Compaction {
     raft: Raft,
     log: LogStorage,
     running: Arc<Mutex<()>>,
+    /// The state in a snapshot is what a node starts from: it had better be the same everywhere.
+    mark: MarkWanted,
     closed: CancellationToken,
     log_entries_max: u64,
     log_bytes_max: u64,
@@ -29,11 +32,12 @@ pub(super) struct Compaction {
 }
 
 impl Compaction {
-    pub(super) fn new(raft: Raft, log: LogStorage, options: &Options) -> Compaction {
+    pub(super) fn new(raft: Raft, log: LogStorage, mark: MarkWanted, options: &Options) -> Compaction {
         Compaction {
             raft,
             log,
             running: Arc::default(),
+            mark,
             closed: CancellationToken::new(),
             log_entries_max: options.snapshot_log_entries.max(1),
             log_bytes_max: options.snapshot_log_bytes.max(1),
@@ -79,6 +83,7 @@ impl Compaction {
         if applied <= snapshot {
             return Err(Error::NothingToSnapshot);
         }
+        self.mark.set();
         self.raft.trigger().snapshot().await?;
         let taken = |metrics: &openraft::RaftMetrics<_>| metrics.snapshot.map(|log_id| log_id.index) >= applied;
         match self.raft.wait(Some(SNAPSHOT_TIMEOUT)).metrics(taken, "snapshot").await {

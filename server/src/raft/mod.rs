@@ -12,6 +12,7 @@
 //!
 //! openraft's types end in this folder: what comes out is `Error`, `Status` and `Member`.
 
+mod checker;
 mod clocks;
 mod compaction;
 mod error;
@@ -47,6 +48,7 @@ pub use self::rewrite::{begin_after, take_over};
 pub use self::rpc::Change;
 pub use self::status::{Member, Role, Status, View, Visible};
 
+use self::checker::MarkWanted;
 use self::clocks::Clocks;
 use self::compaction::Compaction;
 use self::forward::{Forward, Way};
@@ -141,9 +143,10 @@ impl Cluster {
         let reads_here = Queue::new(options.queue_commands_max, options.queue_bytes_max);
         let presence = Presence::new(options.election_timeout_max);
         let stopping = CancellationToken::new();
-        let compaction = Compaction::new(raft.clone(), log.clone(), &options);
+        let mark = MarkWanted::default();
+        let compaction = Compaction::new(raft.clone(), log.clone(), mark.clone(), &options);
         let tasks = TaskTracker::new();
-        let proposer = Proposer::new(raft.clone(), machine.clone(), writes.clone(), clock.clone(), &options);
+        let proposer = Proposer::new(raft.clone(), machine.clone(), writes.clone(), clock.clone(), mark, &options);
         let lease = options.lease().map(|age_max| Lease::new(age_max, presence.clone(), stopping.clone()));
         let policy = Policy::Linearizable { raft: raft.clone(), lease };
         let reading = Reads::new(policy, machine.clone(), reads.clone(), &options);
