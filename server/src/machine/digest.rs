@@ -108,7 +108,10 @@ impl Pages {
 /// What comparing with another replica gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Comparison {
-    Agree,
+    Agree {
+        /// Whether both had the digest of their state.
+        states: bool,
+    },
     /// What this replica has.
     Differ(Digests),
     /// This replica's own digests are not remembered.
@@ -137,10 +140,10 @@ impl Ring {
     /// Judges what another replica has.
     pub(super) fn compare(&self, theirs: &Digests) -> Comparison {
         let Some(ours) = self.at(theirs.index) else { return Comparison::Forgotten };
-        let states_differ = ours.state.zip(theirs.state).is_some_and(|(ours, theirs)| ours != theirs);
-        match ours.running != theirs.running || states_differ {
-            true => Comparison::Differ(ours),
-            false => Comparison::Agree,
+        let states = ours.state.zip(theirs.state);
+        match ours.running == theirs.running && states.is_none_or(|(ours, theirs)| ours == theirs) {
+            true => Comparison::Agree { states: states.is_some() },
+            false => Comparison::Differ(ours),
         }
     }
 
@@ -231,11 +234,11 @@ mod tests {
         let marked = Digests { index: 9, running: Digest(2), state: Some(Digest(3)) };
         ring.push(marked);
         for (theirs, expected) in [
-            (own, Comparison::Agree),
+            (own, Comparison::Agree { states: false }),
             (Digests { running: Digest(7), ..own }, Comparison::Differ(own)),
-            (Digests { state: Some(Digest(7)), ..own }, Comparison::Agree),
-            (marked, Comparison::Agree),
-            (Digests { state: None, ..marked }, Comparison::Agree),
+            (Digests { state: Some(Digest(7)), ..own }, Comparison::Agree { states: false }),
+            (marked, Comparison::Agree { states: true }),
+            (Digests { state: None, ..marked }, Comparison::Agree { states: false }),
             (Digests { state: Some(Digest(7)), ..marked }, Comparison::Differ(marked)),
             (Digests { running: Digest(7), ..marked }, Comparison::Differ(marked)),
             (Digests { index: 6, ..own }, Comparison::Forgotten),

@@ -4,14 +4,15 @@
 //! (`checkpoint`) and restarts (`snapshot`). `Machine` is the handle to that thread, `StateMachine` (`bridge`) what
 //! openraft sees of it. Nothing here reads a clock or draws a random number that a guest could see.
 
-mod audit;
 mod awaited;
 mod bridge;
 mod checkpoint;
 mod digest;
 mod replica;
 pub mod snapshot;
+mod standing;
 mod start;
+mod tail;
 mod worker;
 
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod tests;
 
 pub use awaited::{Awaiting, Given};
 pub use bridge::StateMachine;
+pub use standing::{Standing, Verdict};
 pub use start::{Options, StartError};
 
 use crate::command::Command;
@@ -26,13 +28,13 @@ use crate::digest::Digests;
 use crate::fault::{Alarm, Fault};
 use crate::guest::{Guest, spec::Description};
 use crate::replies::Replies;
-use crate::storage::snapshots::Snapshots;
+use crate::storage::snapshots::{SnapshotInfo, Snapshots};
 use crate::type_config::LogId;
 use awaited::Awaited;
-use digest::Ring;
+use digest::{Comparison, Ring};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use worker::Job;
 
 /// A handle to the apply thread, which ends with the last handle.
@@ -70,6 +72,7 @@ pub struct Status {
     pub incomparable: u64,
     /// Digests in the log that were not this node's own since this start.
     pub differences: u64,
+    pub standing: Standing,
     /// Size of the guest's memories.
     pub memory_bytes: u64,
     /// Commands and ticks that failed and left no trace, since this start.
@@ -91,12 +94,16 @@ struct Shared {
     /// Commands applied since this start.
     commands: AtomicU64,
     awaited: Awaited,
+    /// As in the status, for those who wait for it to change.
+    standing: watch::Sender<Standing>,
     alarm: Alarm,
 }
 
 impl Shared {
     fn publish(&self, status: Status) {
+        let standing = status.standing;
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+        self.standing.send_if_modified(|known| std::mem::replace(known, standing) != standing);
     }
 
     fn lock_digests(&self) -> MutexGuard<'_, Ring> {
@@ -109,8 +116,9 @@ impl Shared {
 }
 
 impl Machine {
-    /// Runs read commands on a private view of the state, one reply each. What they change is thrown away.
-    pub async fn read(&self, commands: Vec<Command>) -> Result<Replies, Fault> {
+    /// Runs read commands on a private view of the state, one reply each. What they change is thrown away. Nothing while
+    /// the state is known to be wrong.
+    pub async fn read(&self, commands: Vec<Command>) -> Result<Option<Replies>, Fault> {
         self.job(|replies| Job::Read { commands, replies }).await
     }
 
@@ -121,6 +129,37 @@ impl Machine {
     /// What there was after the normal entry at `index`, if that is one of the last.
     pub fn digests_at(&self, index: u64) -> Option<Digests> {
         self.shared.lock_digests().at(index)
+    }
+
+    /// How far the state can be trusted.
+    pub fn standing(&self) -> Standing {
+        *self.shared.standing.borrow()
+    }
+
+    /// The same, and every change of it.
+    pub fn standings(&self) -> watch::Receiver<Standing> {
+        self.shared.standing.subscribe()
+    }
+
+    /// Judges what another replica has, which may raise a doubt, and returns what this one has.
+    pub async fn compare(&self, theirs: Digests) -> Option<Digests> {
+        let ours = self.digests_at(theirs.index)?;
+        let compared = self.shared.lock_digests().compare(&theirs);
+        if let Comparison::Differ(_) = compared {
+            // If the thread has ended, so has the node.
+            let _ = self.jobs.send(Job::Compare { theirs }).await;
+        }
+        Some(ours)
+    }
+
+    /// Ends a doubt. The last entries, as text, if the state is known to be wrong now.
+    pub async fn judge(&self, verdict: Verdict) -> Result<Option<String>, Fault> {
+        self.job(|tail| Job::Judge { verdict, tail }).await
+    }
+
+    /// Puts the state of a snapshot in the place of one that is known to be wrong.
+    pub async fn heal(&self, snapshot: SnapshotInfo) -> Result<Result<(), snapshot::Error>, Fault> {
+        self.job(|healed| Job::Heal { snapshot, healed }).await
     }
 
     /// Commands applied since this start.

@@ -52,7 +52,8 @@ impl Checker {
     pub(super) fn next(&mut self, now: Instant, status: &Status) -> Checks {
         let digests = if self.owes_mark(status) {
             Some(status.marked)
-        } else if now.saturating_duration_since(self.last_digests) >= DIGESTS_EVERY && status.digests.index > self.told {
+        } else if now.saturating_duration_since(self.last_digests) >= DIGESTS_EVERY && status.digests.index > self.told
+        {
             Some(status.digests)
         } else {
             None

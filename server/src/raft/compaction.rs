@@ -5,6 +5,7 @@
 
 use super::checker::MarkWanted;
 use super::{Error, Options, Raft};
+use crate::machine::Machine;
 use crate::storage::log::LogStorage;
 use crate::storage::snapshots::SnapshotInfo;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -25,6 +26,7 @@ pub(super) struct Compaction {
     running: Arc<Mutex<()>>,
     /// The state in a snapshot is what a node starts from: it had better be the same everywhere.
     mark: MarkWanted,
+    machine: Machine,
     closed: CancellationToken,
     log_entries_max: u64,
     log_bytes_max: u64,
@@ -32,12 +34,19 @@ pub(super) struct Compaction {
 }
 
 impl Compaction {
-    pub(super) fn new(raft: Raft, log: LogStorage, mark: MarkWanted, options: &Options) -> Compaction {
+    pub(super) fn new(
+        raft: Raft,
+        log: LogStorage,
+        machine: Machine,
+        mark: MarkWanted,
+        options: &Options,
+    ) -> Compaction {
         Compaction {
             raft,
             log,
             running: Arc::default(),
             mark,
+            machine,
             closed: CancellationToken::new(),
             log_entries_max: options.snapshot_log_entries.max(1),
             log_bytes_max: options.snapshot_log_bytes.max(1),
@@ -62,7 +71,7 @@ impl Compaction {
             }
             match self.snapshot().await {
                 Ok(snapshot) => tracing::info!(%snapshot, bytes = snapshot.bytes, "snapshot taken"),
-                Err(Error::SnapshotInProgress | Error::NothingToSnapshot) => {}
+                Err(Error::SnapshotInProgress | Error::NothingToSnapshot | Error::Quarantined) => {}
                 Err(Error::Stopped) => return,
                 Err(error) => tracing::warn!(%error, "no snapshot"),
             }
@@ -78,6 +87,9 @@ impl Compaction {
 
     /// Takes one snapshot and purges the log.
     pub(super) async fn snapshot(&self) -> Result<SnapshotInfo, Error> {
+        if self.machine.standing().is_quarantined() {
+            return Err(Error::Quarantined);
+        }
         let _running = self.running.try_lock().map_err(|_| Error::SnapshotInProgress)?;
         let (applied, snapshot) = self.indexes();
         if applied <= snapshot {

@@ -183,6 +183,10 @@ impl Proposer {
     fn leading_term(&mut self) -> Result<u64, Option<Node>> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
+        if self.machine.standing().is_quarantined() {
+            // Another one leads soon.
+            return Err(None);
+        }
         if !metrics.state.is_leader() {
             return Err(super::status::leader(&metrics));
         }

@@ -132,6 +132,7 @@ pub(super) fn fields(dispatcher: &Dispatcher) -> Vec<(&'static str, String)> {
         ("node_id", status.node_id.to_string()),
         ("num_peers", members.iter().filter(|member| member.node_id != status.node_id).count().to_string()),
         ("purged_index", status.purged_index().to_string()),
+        ("standing", machine.standing.as_str().to_owned()),
         ("state", status.role.to_string()),
         ("state_digest", machine.marked.state.unwrap_or_default().to_string()),
         ("state_digest_index", machine.marked.index.to_string()),
