@@ -279,6 +279,22 @@ impl Instance {
         Ok((&self.accessor.content()[..self.globals_bytes()], sizes))
     }
 
+    /// Flips a bit of the last byte wherever `pattern` stands in a memory, and returns in how many places.
+    #[cfg(debug_assertions)]
+    pub fn corrupt(&mut self, pattern: &[u8]) -> usize {
+        let mut places = 0;
+        for memory in &self.memories {
+            let found = memory.content().windows(pattern.len().max(1)).enumerate();
+            let found: Vec<usize> = found.filter(|(_, window)| *window == pattern).map(|(at, _)| at).collect();
+            for at in &found {
+                let last = at + pattern.len() - 1;
+                memory.write(last, &[memory.content()[last] ^ 1]);
+            }
+            places += found.len();
+        }
+        places
+    }
+
     /// Puts an image into this instance, which is fresh.
     pub fn restore(&mut self, image: &Image) -> Result<(), Fault> {
         let fits = image.globals.len() == self.globals_bytes()

@@ -162,6 +162,13 @@ impl Machine {
         self.job(|healed| Job::Heal { snapshot, healed }).await
     }
 
+    /// Makes the state wrong wherever it has `pattern`, and returns in how many places. For tests: a server that is built
+    /// to be used cannot do this.
+    #[cfg(debug_assertions)]
+    pub async fn corrupt(&self, pattern: Vec<u8>) -> Result<usize, Fault> {
+        self.job(|places| Job::Corrupt { pattern, places }).await
+    }
+
     /// Commands applied since this start.
     pub fn commands_applied(&self) -> u64 {
         self.shared.commands.load(Ordering::Relaxed)

@@ -169,6 +169,12 @@ impl Replica {
         Ok(digest::state(pages.sum(), &rest))
     }
 
+    /// See `Instance::corrupt`.
+    #[cfg(debug_assertions)]
+    pub(super) fn corrupt(&mut self, pattern: &[u8]) -> usize {
+        self.writer.corrupt(pattern)
+    }
+
     /// Takes a new base: the state as it stands.
     pub(super) fn checkpoint(&mut self) -> Result<Checkpoint, Fault> {
         let image = Arc::new(self.writer.capture()?);

@@ -62,6 +62,12 @@ pub(super) enum Job {
         snapshot: SnapshotInfo,
         healed: oneshot::Sender<Result<(), snapshot::Error>>,
     },
+    /// Makes the state wrong, for tests.
+    #[cfg(debug_assertions)]
+    Corrupt {
+        pattern: Vec<u8>,
+        places: oneshot::Sender<usize>,
+    },
 }
 
 pub(super) struct Worker {
@@ -156,8 +162,9 @@ impl Worker {
             }
             (_, Job::Install { snapshot, done }) => {
                 let install = self.install(&snapshot)?;
-                install
-                    .map_err(|error| Fault::because(format!("installing the snapshot {} failed", snapshot.id), error))?;
+                install.map_err(|error| {
+                    Fault::because(format!("installing the snapshot {} failed", snapshot.id), error)
+                })?;
                 let _ = done.send(());
                 self.resume()?;
             }
@@ -185,6 +192,10 @@ impl Worker {
                 if is_healed {
                     self.resume()?;
                 }
+            }
+            #[cfg(debug_assertions)]
+            (_, Job::Corrupt { pattern, places }) => {
+                let _ = places.send(self.replica.corrupt(&pattern));
             }
             // openraft was faster.
             (_, Job::Heal { healed, .. }) => {
