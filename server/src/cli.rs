@@ -155,6 +155,9 @@ pub struct Args {
     /// How many snapshots are kept.
     #[arg(long, value_name = "COUNT", default_value_t = Count(3), help_heading = DURABILITY)]
     pub(crate) snapshot_keep: Count,
+    /// How often all nodes compare their whole state, while there are writes; 0 does so with snapshots only.
+    #[arg(long, value_name = "DURATION", default_value_t = Interval::from_millis(10_000), help_heading = DURABILITY)]
+    pub(crate) digest_interval: Interval,
     /// Most that one RAFT SNAPSHOT READ returns.
     #[arg(long, value_name = "SIZE", default_value_t = ByteSize(64 << 20), help_heading = DURABILITY)]
     pub(crate) snapshot_read_bytes: ByteSize,

@@ -72,6 +72,8 @@ pub struct Config {
     pub snapshot_log_entries: u64,
     pub snapshot_log_bytes: u64,
     pub snapshot_keep: usize,
+    /// How often all nodes compare their whole state; `None` if only with snapshots.
+    pub digest_interval: Option<Duration>,
     pub snapshot_read_bytes: u64,
 
     pub batch_commands: usize,
@@ -193,6 +195,7 @@ impl Config {
             snapshot_log_entries: args.snapshot_log_entries.0,
             snapshot_log_bytes: args.snapshot_log_bytes.0,
             snapshot_keep: args.snapshot_keep.as_usize(),
+            digest_interval: args.digest_interval.unless_zero(),
             snapshot_read_bytes: args.snapshot_read_bytes.0,
             batch_commands: args.batch_commands.as_usize(),
             batch_bytes: args.batch_bytes.as_usize(),

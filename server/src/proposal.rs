@@ -3,9 +3,10 @@
 //! The bytes are the same in memory, on the wire and on disk. Numbers are little endian:
 //!
 //! ```text
-//! u8 version (1) │ u8 flags │ u64 stamp │ [u64 seed] │ [u32 count │ count × origin] │ u32 count │ count × command
-//! flags:   bit 0: there is a seed, bit 1: there are origins
+//! u8 version (1) │ u8 flags │ u64 stamp │ [u64 seed] │ [u32 count │ count × origin] │ [digests] │ u32 count │ count × command
+//! flags:   bit 0: there is a seed, bit 1: there are origins, bit 3: there are digests, bit 4: it is a mark
 //! origin:  u64 node │ u64 request │ u32 first │ u32 count
+//! digests: u64 index │ u128 running │ u8 0, or 1 and u128 state
 //! command: u32 words │ words × { u32 length │ bytes }     the first word is the name
 //! ```
 //!
@@ -14,8 +15,12 @@
 //!
 //! An origin says which commands another node forwarded to the leader. When that node applies the proposal itself it has
 //! their replies, even if the leader is gone before it could answer.
+//!
+//! Digests are those that the leader has after an earlier entry. Every replica compares them with its own. After a mark
+//! every replica also makes the digest of its state.
 
 use crate::command::Command;
+use crate::digest::{Digest, Digests};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -23,7 +28,10 @@ use std::fmt;
 const VERSION: u8 = 1;
 const FLAG_SEED: u8 = 1;
 const FLAG_ORIGINS: u8 = 2;
+const FLAG_DIGESTS: u8 = 8;
+const FLAG_MARK: u8 = 16;
 const ORIGIN_BYTES: usize = 8 + 8 + 4 + 4;
+const DIGESTS_BYTES_MAX: usize = 8 + 16 + 1 + 16;
 
 /// One normal log entry's payload, encoded.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,8 +46,18 @@ pub struct Header {
     pub seed: Option<u64>,
     /// In the order of their commands; commands of the leader's own clients have none.
     pub origins: Vec<Origin>,
+    pub checks: Checks,
     /// How many commands follow.
     pub count: u32,
+}
+
+/// What a proposal carries for the replicas to compare themselves by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checks {
+    /// What the leader has after an earlier entry.
+    pub digests: Option<Digests>,
+    /// Whether every replica makes the digest of its state after this entry.
+    pub mark: bool,
 }
 
 /// Commands of a proposal that a node forwarded together.
@@ -67,6 +85,8 @@ pub enum Error {
     TrailingBytes(usize),
     #[error("proposal with a command without a name")]
     NoName,
+    #[error("proposal with digests that cannot be decoded")]
+    Digests,
     #[error("proposal with an origin of more commands than there are")]
     Origin,
 }
@@ -78,10 +98,27 @@ impl Proposal {
         origins: &[Origin],
         commands: impl Iterator<Item = &'a Command> + Clone,
     ) -> Proposal {
+        Proposal::encode_with(stamp, seed, origins, Checks::default(), commands)
+    }
+
+    pub fn encode_with<'a>(
+        stamp: u64,
+        seed: Option<u64>,
+        origins: &[Origin],
+        checks: Checks,
+        commands: impl Iterator<Item = &'a Command> + Clone,
+    ) -> Proposal {
         let bytes = commands.clone().map(Command::bytes).sum::<usize>();
-        let mut out = BytesMut::with_capacity(1 + 1 + 8 + 8 + 4 + ORIGIN_BYTES * origins.len() + 4 + bytes);
+        let header_bytes = 1 + 1 + 8 + 8 + 4 + ORIGIN_BYTES * origins.len() + DIGESTS_BYTES_MAX + 4;
+        let mut out = BytesMut::with_capacity(header_bytes + bytes);
         out.put_u8(VERSION);
-        out.put_u8(seed.map_or(0, |_| FLAG_SEED) | if origins.is_empty() { 0 } else { FLAG_ORIGINS });
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        out.put_u8(
+            flag(seed.is_some(), FLAG_SEED)
+                | flag(!origins.is_empty(), FLAG_ORIGINS)
+                | flag(checks.digests.is_some(), FLAG_DIGESTS)
+                | flag(checks.mark, FLAG_MARK),
+        );
         out.put_u64_le(stamp);
         if let Some(seed) = seed {
             out.put_u64_le(seed);
@@ -94,6 +131,9 @@ impl Proposal {
             out.put_u64_le(origin.request);
             out.put_u32_le(origin.first);
             out.put_u32_le(origin.count);
+        }
+        if let Some(digests) = checks.digests {
+            put_digests(&mut out, &digests);
         }
         let count_at = out.len();
         out.put_u32_le(0);
@@ -121,26 +161,31 @@ impl Proposal {
 
     /// Only the origins, without looking at the commands; none if the proposal is malformed.
     pub fn origins(&self) -> Vec<Origin> {
-        let seed_bytes = match self.0.get(1) {
-            Some(flags) if flags & FLAG_ORIGINS != 0 => 8 * usize::from(flags & FLAG_SEED != 0),
+        match self.0.get(1) {
+            Some(flags) if flags & FLAG_ORIGINS != 0 => self.header().map(|(header, _)| header.origins),
             _ => return Vec::new(),
-        };
-        let before = 1 + 1 + 8 + seed_bytes;
-        if self.0.len() < before {
-            return Vec::new();
         }
-        origins(&mut self.0.slice(before..)).unwrap_or_default()
+        .unwrap_or_default()
     }
 
-    /// The header and the commands; the arguments are slices of the proposal.
-    pub fn decode(&self) -> Result<(Header, Vec<Command>), Error> {
+    /// Only what replicas compare themselves by, without looking at the commands; nothing if the proposal is malformed.
+    pub fn checks(&self) -> Checks {
+        match self.0.get(1) {
+            Some(flags) if flags & (FLAG_DIGESTS | FLAG_MARK) != 0 => self.header().map(|(header, _)| header.checks),
+            _ => return Checks::default(),
+        }
+        .unwrap_or_default()
+    }
+
+    /// The header, and the commands that follow it.
+    fn header(&self) -> Result<(Header, Bytes), Error> {
         let mut rest = self.0.clone();
         let version = rest.try_get_u8().map_err(|_| Error::CutShort)?;
         if version != VERSION {
             return Err(Error::UnknownVersion(version));
         }
         let flags = rest.try_get_u8().map_err(|_| Error::CutShort)?;
-        if flags & !(FLAG_SEED | FLAG_ORIGINS) != 0 {
+        if flags & !(FLAG_SEED | FLAG_ORIGINS | FLAG_DIGESTS | FLAG_MARK) != 0 {
             return Err(Error::UnknownFlags(flags));
         }
         let stamp = rest.try_get_u64_le().map_err(|_| Error::CutShort)?;
@@ -152,13 +197,24 @@ impl Proposal {
             0 => Vec::new(),
             _ => origins(&mut rest)?,
         };
+        let digests = match flags & FLAG_DIGESTS {
+            0 => None,
+            _ => Some(digests(&mut rest)?),
+        };
+        let checks = Checks { digests, mark: flags & FLAG_MARK != 0 };
         let count = rest.try_get_u32_le().map_err(|_| Error::CutShort)?;
         if origins.iter().any(|origin| u64::from(origin.first) + u64::from(origin.count) > u64::from(count)) {
             return Err(Error::Origin);
         }
+        Ok((Header { stamp, seed, origins, checks, count }, rest))
+    }
+
+    /// The header and the commands; the arguments are slices of the proposal.
+    pub fn decode(&self) -> Result<(Header, Vec<Command>), Error> {
+        let (header, mut rest) = self.header()?;
         // A word takes at least its length field, so the counts cannot ask for more than the bytes at hand.
-        let mut commands = Vec::with_capacity((count as usize).min(rest.len() / 8));
-        for _ in 0..count {
+        let mut commands = Vec::with_capacity((header.count as usize).min(rest.len() / 8));
+        for _ in 0..header.count {
             let words = rest.try_get_u32_le().map_err(|_| Error::CutShort)? as usize;
             let mut args = Vec::with_capacity(words.min(rest.len() / 4));
             for _ in 0..words {
@@ -171,7 +227,7 @@ impl Proposal {
             commands.push(Command::new(args).ok_or(Error::NoName)?);
         }
         match rest.len() {
-            0 => Ok((Header { stamp, seed, origins, count }, commands)),
+            0 => Ok((header, commands)),
             left => Err(Error::TrailingBytes(left)),
         }
     }
@@ -189,6 +245,26 @@ fn origins(rest: &mut Bytes) -> Result<Vec<Origin>, Error> {
         count: rest.get_u32_le(),
     };
     Ok((0..count).map(origin).collect())
+}
+
+fn put_digests(out: &mut BytesMut, digests: &Digests) {
+    out.put_u64_le(digests.index);
+    out.put_u128_le(digests.running.0);
+    out.put_u8(u8::from(digests.state.is_some()));
+    if let Some(state) = digests.state {
+        out.put_u128_le(state.0);
+    }
+}
+
+fn digests(rest: &mut Bytes) -> Result<Digests, Error> {
+    let index = rest.try_get_u64_le().map_err(|_| Error::CutShort)?;
+    let running = Digest(rest.try_get_u128_le().map_err(|_| Error::CutShort)?);
+    let state = match rest.try_get_u8().map_err(|_| Error::CutShort)? {
+        0 => None,
+        1 => Some(Digest(rest.try_get_u128_le().map_err(|_| Error::CutShort)?)),
+        _ => return Err(Error::Digests),
+    };
+    Ok(Digests { index, running, state })
 }
 
 impl fmt::Debug for Proposal {
@@ -225,9 +301,14 @@ mod tests {
     #[test]
     fn rejects_every_cut_and_every_tail() {
         let origin = Origin { node_id: 3, request: 4, first: 0, count: 1 };
-        let whole = Proposal::encode(7, Some(1), &[origin], [command(&["SET", "a", "1"])].iter());
-        assert_eq!(whole.decode().unwrap().0.origins, [origin]);
-        assert_eq!(whole.origins(), [origin]);
+        let digests = Digests { index: 5, running: Digest(6), state: Some(Digest(7)) };
+        let checks = Checks { digests: Some(digests), mark: true };
+        let commands = [command(&["SET", "a", "1"])];
+        let whole = Proposal::encode_with(7, Some(1), &[origin], checks, commands.iter());
+        let (header, decoded) = whole.decode().unwrap();
+        assert_eq!(header, Header { stamp: 7, seed: Some(1), origins: vec![origin], checks, count: 1 });
+        assert_eq!(decoded, commands);
+        assert_eq!((whole.origins(), whole.checks()), (vec![origin], checks));
         for end in 0..whole.as_bytes().len() {
             let cut = Proposal::from_bytes(whole.as_bytes().slice(..end));
             assert_eq!(cut.decode().unwrap_err(), Error::CutShort, "cut at {end}");
@@ -243,13 +324,32 @@ mod tests {
         bytes[0] = 2;
         assert_eq!(Proposal::from_bytes(bytes.clone().into()).decode().unwrap_err(), Error::UnknownVersion(2));
         bytes[0] = 1;
-        bytes[1] = 4;
-        assert_eq!(Proposal::from_bytes(bytes.into()).decode().unwrap_err(), Error::UnknownFlags(4));
+        bytes[1] = 32;
+        assert_eq!(Proposal::from_bytes(bytes.into()).decode().unwrap_err(), Error::UnknownFlags(32));
         let origin = Origin { node_id: 3, request: 4, first: 1, count: u32::MAX };
         let lie = Proposal::encode(7, None, &[origin], [command(&["PING"])].iter());
         assert_eq!(lie.decode().unwrap_err(), Error::Origin);
         let huge = [&[1, 0][..], &[0; 8], &[1, 0, 0, 0], &[0, 0, 0, 0]].concat();
         assert_eq!(Proposal::from_bytes(huge.into()).decode().unwrap_err(), Error::NoName);
+    }
+
+    #[test]
+    fn checks_come_alone_and_together() {
+        let running = Digests { index: 5, running: Digest(6), state: None };
+        for digests in [None, Some(running), Some(Digests { state: Some(Digest(0)), ..running })] {
+            for mark in [false, true] {
+                let checks = Checks { digests, mark };
+                let proposal = Proposal::encode_with(7, None, &[], checks, [].iter());
+                assert_eq!(proposal.decode().unwrap().0.checks, checks);
+                assert_eq!(proposal.checks(), checks);
+            }
+        }
+        let checks = Checks { digests: Some(running), mark: false };
+        let mut bytes = Proposal::encode_with(7, None, &[], checks, [].iter()).as_bytes().to_vec();
+        bytes[1 + 1 + 8 + 8 + 16] = 2;
+        let lie = Proposal::from_bytes(bytes.into());
+        assert_eq!(lie.decode().unwrap_err(), Error::Digests);
+        assert_eq!(lie.checks(), Checks::default());
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub enum ErrorCode {
     Unknown,
     /// The node is reading its data.
     Loading,
+    /// The node's state is known to be wrong; nothing was done.
+    Quarantined,
     /// A limit on what is waiting was reached; nothing was done.
     Busy,
     /// The guest trapped; the command left no trace.
@@ -104,6 +106,7 @@ impl ErrorCode {
             ErrorCode::TryAgain => "TRYAGAIN",
             ErrorCode::Unknown => "UNKNOWN",
             ErrorCode::Loading => "LOADING",
+            ErrorCode::Quarantined => "QUARANTINED",
             ErrorCode::Busy => "BUSY",
             ErrorCode::Trap => "TRAP",
             ErrorCode::Fuel => "FUEL",

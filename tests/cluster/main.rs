@@ -3,6 +3,7 @@
 
 mod bootstrap;
 mod catch_up;
+mod digests;
 mod failover;
 mod force;
 mod load;

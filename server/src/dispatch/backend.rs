@@ -153,6 +153,18 @@ impl Backend {
         }
     }
 
+    /// Makes this node's state wrong wherever it has `pattern`, and returns in how many places.
+    #[cfg(debug_assertions)]
+    pub(super) async fn corrupt(&self, pattern: &[u8]) -> Result<usize, ErrorReply> {
+        match self {
+            Backend::Node { machine, .. } => {
+                machine.corrupt(pattern.to_vec()).await.map_err(|fault| err(fault.to_string()))
+            }
+            #[cfg(test)]
+            Backend::Fake(_) => Ok(0),
+        }
+    }
+
     pub(super) fn description(&self) -> Arc<Description> {
         match self {
             Backend::Node { machine, .. } => machine.description(),

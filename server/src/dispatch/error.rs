@@ -68,6 +68,10 @@ pub(super) fn from_raft(error: &raft::Error, redirect: Redirect) -> ErrorReply {
         }
         raft::Error::Busy => reply(ErrorCode::Busy, "Too many commands are waiting, nothing was done"),
         raft::Error::Stopped => reply(ErrorCode::ClusterDown, "The node is stopping, nothing was done"),
+        raft::Error::Quarantined => reply(
+            ErrorCode::Quarantined,
+            "This node's state differs from that of the majority and is being replaced, ask another node",
+        ),
         raft::Error::Refused(reason) | raft::Error::Join(reason) => err(reason.clone()),
         raft::Error::ChangeInProgress => {
             reply(ErrorCode::TryAgain, "Another change of the membership is under way, nothing was done")
@@ -105,6 +109,7 @@ mod tests {
             (raft::Error::Unknown, "UNKNOWN "),
             (raft::Error::Busy, "BUSY "),
             (raft::Error::Stopped, "CLUSTERDOWN "),
+            (raft::Error::Quarantined, "QUARANTINED "),
             (raft::Error::SnapshotInProgress, "ERR "),
         ];
         for (error, start) in starts {

@@ -271,6 +271,13 @@ impl Instance {
         Ok(Image::copied(globals, memories, trackings, pending_bytes))
     }
 
+    /// Flips a bit of the last byte wherever `pattern` stands in a memory, and returns in how many places.
+    #[cfg(debug_assertions)]
+    pub fn corrupt(&mut self, pattern: &[u8]) -> usize {
+        let flipped = self.memories.iter().map(|memory| memory.flip(pattern));
+        flipped.sum()
+    }
+
     /// Puts an image into this instance, which is fresh.
     pub fn restore(&mut self, image: &Image) -> Result<(), Fault> {
         self.restore_by(image, |index, own| own.fill(&image.memories[index]))

@@ -199,6 +199,22 @@ impl Memory {
         self.follow(pages)
     }
 
+    /// Flips a bit of the last byte wherever `pattern` stands, as a guest would that went wrong; returns in how many places.
+    #[cfg(debug_assertions)]
+    pub(super) fn flip(&self, pattern: &[u8]) -> usize {
+        let mut content = vec![0; self.bytes()];
+        if pattern.is_empty() || self.read(0, &mut content).is_err() {
+            return 0;
+        }
+        let found = content.windows(pattern.len()).enumerate().filter(|(_, window)| *window == pattern);
+        let ends: Vec<usize> = found.map(|(at, _)| at + pattern.len() - 1).collect();
+        for at in &ends {
+            // SAFETY: the offset is inside the mapping, and no guest runs meanwhile.
+            unsafe { self.base.add(*at).write_volatile(content[*at] ^ 1) };
+        }
+        ends.len()
+    }
+
     /// Shows the pages of `writer`, which has the same size, from now on.
     pub(super) fn become_view_of(&self, writer: &Memory) -> Result<(), Errno> {
         assert_eq!(self.bytes(), writer.bytes(), "a view is grown to the writer's size first");

@@ -25,6 +25,16 @@ pub struct Pages {
     saved_as: Mutex<Option<String>>,
     /// Those taken over since that file was written, zero ones too.
     unsaved: PageSet,
+    /// What each page added to the sum when it was looked at last.
+    hashes: Mutex<Hashes>,
+    /// Those that have come since.
+    unhashed: PageSet,
+}
+
+#[derive(Default)]
+struct Hashes {
+    of_pages: Vec<u128>,
+    sum: u128,
 }
 
 impl Pages {
@@ -32,7 +42,14 @@ impl Pages {
     pub fn new(bytes: u64) -> Result<Pages, Errno> {
         let file = memfd_create("uhaha-image", MemfdFlags::CLOEXEC)?;
         ftruncate(&file, bytes)?;
-        Ok(Pages { file, bytes: AtomicU64::new(bytes), saved_as: Mutex::default(), unsaved: PageSet::new() })
+        Ok(Pages {
+            file,
+            bytes: AtomicU64::new(bytes),
+            saved_as: Mutex::default(),
+            unsaved: PageSet::new(),
+            hashes: Mutex::default(),
+            unhashed: PageSet::new(),
+        })
     }
 
     /// The size of the memory.
@@ -55,8 +72,10 @@ impl Pages {
     /// Puts content that comes from a snapshot file; false if it lies outside of the memory.
     pub fn put(&self, offset: u64, bytes: &[u8]) -> Result<bool, Errno> {
         let inside = offset.checked_add(bytes.len() as u64).is_some_and(|end| end <= self.bytes());
-        if inside {
+        if inside && !bytes.is_empty() {
             write_all(&self.file, bytes, offset)?;
+            let page = |offset: u64| offset as usize / PAGE_BYTES;
+            (page(offset)..=page(offset + bytes.len() as u64 - 1)).for_each(|page| self.unhashed.insert(page));
         }
         Ok(inside)
     }
@@ -77,6 +96,7 @@ impl Pages {
             let first = page;
             while page < pages && differs(page) {
                 self.unsaved.insert(offset as usize / PAGE_BYTES + page);
+                self.unhashed.insert(offset as usize / PAGE_BYTES + page);
                 page += 1;
             }
             write_all(&self.file, &new[range(first, page)], offset + (first * PAGE_BYTES) as u64)?;
@@ -121,6 +141,26 @@ impl Pages {
             visit(offset as u64, content)?;
         }
         Ok(())
+    }
+
+    /// The sum, modulo 2^128, of `hash` over the numbers and contents of all pages, where a page of zeros adds nothing. It
+    /// looks only at those that have come since it was asked last, so `hash` must be the same function each time.
+    pub fn sum(&self, hash: impl Fn(u64, &[u8]) -> u128) -> Result<u128, Errno> {
+        let mut hashes = lock(&self.hashes);
+        let mut content = [0; PAGE_BYTES];
+        let mut next = self.unhashed.next(0);
+        while let Some(page) = next {
+            read_all(&self.file, &mut content, (page * PAGE_BYTES) as u64)?;
+            let new = hash(page as u64, &content);
+            if hashes.of_pages.len() <= page {
+                hashes.of_pages.resize(page + 1, 0);
+            }
+            let old = std::mem::replace(&mut hashes.of_pages[page], new);
+            hashes.sum = hashes.sum.wrapping_sub(old).wrapping_add(new);
+            next = self.unhashed.next(page + 1);
+        }
+        self.unhashed.clear();
+        Ok(hashes.sum)
     }
 
     /// How much was taken over since the last snapshot file.

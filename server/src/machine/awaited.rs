@@ -23,6 +23,11 @@ impl Awaited {
         }
     }
 
+    /// The request was applied, and what it replied here is not to be told.
+    pub(super) fn forget_one(&self, request: u64) {
+        self.lock().remove(&request);
+    }
+
     /// Some entries were skipped: nobody will ever know what they replied.
     pub(super) fn forget(&self) {
         self.lock().clear();

@@ -8,6 +8,7 @@ use crate::type_config::{LogId, Membership, SnapshotMeta, TypeConfig};
 use futures_util::{Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -43,7 +44,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     {
         let mut chunks = entries.ready_chunks(ENTRIES_MAX);
         while let Some(chunk) = chunks.next().await {
-            let entries = chunk.into_iter().collect::<Result<Vec<_>, _>>()?;
+            let entries = chunk.into_iter().collect::<Result<VecDeque<_>, _>>()?;
             self.job(|done| Job::Apply { entries, done }).await?;
         }
         Ok(())

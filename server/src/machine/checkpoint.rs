@@ -1,6 +1,8 @@
 //! What a replica goes back to when a command fails: an earlier state and the proposals applied since.
 
+use super::digest::{self, Rest};
 use super::replica::instantiate;
+use crate::digest::{Digest, Digests};
 use crate::fault::Fault;
 use crate::guest::{Guest, Image, Instance, PAGE_BYTES, Source};
 use crate::proposal::Proposal;
@@ -15,6 +17,8 @@ pub(super) struct Checkpoint {
     pub(super) boot: u64,
     /// Whether the guest's last tick asked for more.
     pub(super) ticking: bool,
+    /// Of everything applied.
+    pub(super) digests: Digests,
 }
 
 impl Checkpoint {
@@ -32,6 +36,21 @@ impl Checkpoint {
         instance.replace(broken, &self.image)?;
         instance.with_source(|source| *source = self.source.clone());
         Ok(instance)
+    }
+
+    /// The digest of this state, which stands after the entry at `index`.
+    pub(super) fn digest(&self, index: u64) -> Result<Digest, Fault> {
+        self.image.settle()?;
+        let memories: Vec<u64> = self.image.memories.iter().map(|pages| pages.bytes()).collect();
+        let rest = Rest {
+            memories: &memories,
+            globals: &self.image.globals,
+            source: &self.source,
+            boot: self.boot,
+            ticking: self.ticking,
+            index,
+        };
+        Ok(digest::state(digest::pages(&self.image.memories)?, &rest))
     }
 }
 

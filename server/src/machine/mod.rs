@@ -7,9 +7,12 @@
 mod awaited;
 mod bridge;
 mod checkpoint;
+mod digest;
 mod replica;
 pub mod snapshot;
+mod standing;
 mod start;
+mod tail;
 mod worker;
 
 #[cfg(test)]
@@ -17,18 +20,21 @@ mod tests;
 
 pub use awaited::{Awaiting, Given};
 pub use bridge::StateMachine;
+pub use standing::{Standing, Verdict};
 pub use start::{Options, StartError};
 
 use crate::command::Command;
+use crate::digest::Digests;
 use crate::fault::{Alarm, Fault};
 use crate::guest::{Guest, spec::Description};
 use crate::replies::Replies;
-use crate::storage::snapshots::Snapshots;
+use crate::storage::snapshots::{SnapshotInfo, Snapshots};
 use crate::type_config::LogId;
 use awaited::Awaited;
+use digest::{Comparison, Ring};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{mpsc, oneshot};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{mpsc, oneshot, watch};
 use worker::Job;
 
 /// A handle to the apply thread, which ends with the last handle.
@@ -54,6 +60,19 @@ pub struct Status {
     /// Time of the first entry ever applied.
     pub boot: u64,
     pub applied: Option<LogId>,
+    /// After the last normal entry.
+    pub digests: Digests,
+    /// After the last mark since this start.
+    pub marked: Digests,
+    /// The last entry whose digests in the log, told by a leader, were this node's own.
+    pub verified: u64,
+    /// The last mark whose digests the log has.
+    pub heard_mark: u64,
+    /// Digests in the log that could not be compared since this start: this node has none of that entry.
+    pub incomparable: u64,
+    /// Digests in the log that were not this node's own since this start.
+    pub differences: u64,
+    pub standing: Standing,
     /// Size of the guest's memories.
     pub memory_bytes: u64,
     /// Commands and ticks that failed and left no trace, since this start.
@@ -70,15 +89,25 @@ pub struct Status {
 /// What the apply thread shows to others.
 struct Shared {
     status: Mutex<Status>,
+    /// After the last entries.
+    digests: Mutex<Ring>,
     /// Commands applied since this start.
     commands: AtomicU64,
     awaited: Awaited,
+    /// As in the status, for those who wait for it to change.
+    standing: watch::Sender<Standing>,
     alarm: Alarm,
 }
 
 impl Shared {
     fn publish(&self, status: Status) {
+        let standing = status.standing;
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+        self.standing.send_if_modified(|known| std::mem::replace(known, standing) != standing);
+    }
+
+    fn lock_digests(&self) -> MutexGuard<'_, Ring> {
+        self.digests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count(&self, commands: u64) {
@@ -87,13 +116,57 @@ impl Shared {
 }
 
 impl Machine {
-    /// Runs read commands on a private view of the state, one reply each. What they change is thrown away.
-    pub async fn read(&self, commands: Vec<Command>) -> Result<Replies, Fault> {
+    /// Runs read commands on a private view of the state, one reply each. What they change is thrown away. Nothing while
+    /// the state is known to be wrong.
+    pub async fn read(&self, commands: Vec<Command>) -> Result<Option<Replies>, Fault> {
         self.job(|replies| Job::Read { commands, replies }).await
     }
 
     pub fn status(&self) -> Status {
         self.shared.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What there was after the normal entry at `index`, if that is one of the last.
+    pub fn digests_at(&self, index: u64) -> Option<Digests> {
+        self.shared.lock_digests().at(index)
+    }
+
+    /// How far the state can be trusted.
+    pub fn standing(&self) -> Standing {
+        *self.shared.standing.borrow()
+    }
+
+    /// The same, and every change of it.
+    pub fn standings(&self) -> watch::Receiver<Standing> {
+        self.shared.standing.subscribe()
+    }
+
+    /// Judges what another replica has, which may raise a doubt, and returns what this one has.
+    pub async fn compare(&self, theirs: Digests) -> Option<Digests> {
+        let ours = self.digests_at(theirs.index)?;
+        let compared = self.shared.lock_digests().compare(&theirs);
+        if let Comparison::Differ(_) = compared {
+            // If the thread has ended, so has the node.
+            let _ = self.jobs.send(Job::Compare { theirs }).await;
+        }
+        Some(ours)
+    }
+
+    /// Ends a doubt. The last entries, as text, if the state is known to be wrong now.
+    pub async fn judge(&self, verdict: Verdict) -> Result<Option<String>, Fault> {
+        self.job(|tail| Job::Judge { verdict, tail }).await
+    }
+
+    /// Puts the state of a snapshot in the place of one that is known to be wrong.
+    pub async fn heal(&self, snapshot: SnapshotInfo) -> Result<Result<(), snapshot::Error>, Fault> {
+        self.job(|healed| Job::Heal { snapshot, healed }).await
+    }
+
+    /// Makes the state wrong wherever it has `pattern`, and returns in how many places. For tests: a server that is built
+    /// to be used cannot do this.
+    #[cfg(debug_assertions)]
+    pub async fn corrupt(&self, pattern: Vec<u8>) -> Result<usize, Fault> {
+        self.job(|places| Job::Corrupt { pattern, places }).await
     }
 
     /// Commands applied since this start.

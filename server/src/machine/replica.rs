@@ -7,7 +7,9 @@
 //! alone.
 
 use super::checkpoint::{Checkpoint, Journal};
+use super::digest;
 use crate::command::Command;
+use crate::digest::{Digest, Digests};
 use crate::fault::Fault;
 use crate::guest::{Call, Failure, Guest, Image, Instance, REPLIES_BYTES_MAX};
 use crate::proposal::{Header, Proposal};
@@ -30,7 +32,10 @@ pub(super) struct Replica {
     boot: u64,
     /// Whether the guest's last tick asked for more.
     ticking: bool,
-    /// Whether the guest's log lines are dropped.
+    /// After the last proposal.
+    digests: Digests,
+    /// While what was applied before is applied again: the guest's log lines are dropped, and marks are not obeyed,
+    /// for a log may hold many and each costs a look at the whole memory.
     silent: bool,
     ticks: u64,
     traps: u64,
@@ -60,7 +65,8 @@ impl Replica {
     pub(super) fn new(guest: Arc<Guest>) -> Result<Replica, Fault> {
         let mut writer = instantiate(&guest)?;
         let image = writer.capture(Image::default())?;
-        let base = Checkpoint { image, source: writer.source(), boot: 0, ticking: true };
+        let (source, digests) = (writer.source(), Digests::default());
+        let base = Checkpoint { image, source, boot: 0, ticking: true, digests };
         Ok(Replica::with(guest, writer, base))
     }
 
@@ -79,6 +85,7 @@ impl Replica {
             reader: None,
             boot: base.boot,
             ticking: base.ticking,
+            digests: base.digests,
             base,
             journal: Journal::default(),
             guest,
@@ -100,6 +107,11 @@ impl Replica {
     /// Whether ticks matter while no commands come.
     pub(super) fn ticking(&self) -> bool {
         self.ticking && self.guest.optional().tick
+    }
+
+    /// After the last proposal.
+    pub(super) fn digests(&self) -> Digests {
+        self.digests
     }
 
     /// Ticks applied since this start.
@@ -129,24 +141,47 @@ impl Replica {
         let undecodable = |error| Fault::because(format!("the entry at index {index} cannot be decoded"), error);
         let (header, commands) = proposal.decode().map_err(undecodable)?;
         self.ticks += u64::from(header.seed.is_some());
-        match self.run(&header, &commands) {
+        let output = match self.run(&header, &commands) {
             Ok(output) => {
                 self.journal.push(proposal.clone(), commands.len());
-                if self.journal.is_long(self.writer.memory_bytes(), || !self.base.image.is_free()) {
-                    self.checkpoint()?;
-                }
-                Ok(output.replies())
+                output
             }
-            Err(Failure::Host(fault)) => Err(fault),
-            Err(_) => self.run_carefully(index, &header, &commands).map(Output::replies),
+            Err(Failure::Host(fault)) => return Err(fault),
+            Err(_) => self.run_carefully(index, &header, &commands)?,
+        };
+        let running = digest::running(self.digests.running, index, proposal.as_bytes(), &output.bytes);
+        self.digests = Digests { index, running, state: None };
+        if header.checks.mark && !self.silent {
+            self.digests.state = Some(self.state_digest(index)?);
         }
+        if self.journal.is_long(self.writer.memory_bytes(), || !self.base.image.is_free()) {
+            self.checkpoint()?;
+        }
+        Ok(output.replies())
+    }
+
+    /// Of the state as it stands, after the entry at `index`.
+    pub(super) fn state_digest(&mut self, index: u64) -> Result<Digest, Fault> {
+        self.checkpoint()?.digest(index)
+    }
+
+    /// See `Instance::corrupt`.
+    #[cfg(debug_assertions)]
+    pub(super) fn corrupt(&mut self, pattern: &[u8]) -> usize {
+        self.writer.corrupt(pattern)
     }
 
     /// Takes a new base: the state as it stands.
     pub(super) fn checkpoint(&mut self) -> Result<Checkpoint, Fault> {
         let before = std::mem::take(&mut self.base.image);
         let image = self.writer.capture(before)?;
-        self.base = Checkpoint { image, source: self.writer.source(), boot: self.boot, ticking: self.ticking };
+        self.base = Checkpoint {
+            image,
+            source: self.writer.source(),
+            boot: self.boot,
+            ticking: self.ticking,
+            digests: self.digests,
+        };
         self.journal = Journal::default();
         Ok(self.base.clone())
     }

@@ -11,6 +11,7 @@
 //! that adds to another has all pages that have changed since, and is taken when that is much less.
 
 use super::checkpoint::Checkpoint;
+use crate::digest::{Digest, Digests};
 use crate::fault::Fault;
 use crate::guest::{Guest, Image, Pages, Source};
 use crate::storage::snapshots::{self, INCREMENTS_MAX, SnapshotInfo, SnapshotWriter, Snapshots};
@@ -40,6 +41,10 @@ pub struct Header {
     source: Source,
     boot: u64,
     ticking: bool,
+    /// After the last normal entry.
+    pub digests: Digests,
+    /// Of the state in the snapshot.
+    pub state: Digest,
     globals: Vec<u8>,
     /// Size of each memory.
     memories: Vec<u64>,
@@ -64,6 +69,8 @@ pub enum Error {
     Memory(#[source] std::io::Error),
     #[error("the snapshot adds to one of another shape")]
     Shape,
+    #[error("the state in the snapshot has the digest {found}, and it should be {expected}")]
+    Digest { found: Digest, expected: Digest },
     #[error("the snapshot was taken before the first entry and holds nothing to restore")]
     Empty,
     #[error("the copy of the snapshot cannot be removed")]
@@ -93,6 +100,8 @@ pub(super) fn write(
         source: checkpoint.source.clone(),
         boot: checkpoint.boot,
         ticking: checkpoint.ticking,
+        digests: checkpoint.digests,
+        state: checkpoint.digest(index(meta))?,
         globals: image.globals.clone(),
         memories: image.memories.iter().map(|pages| pages.bytes()).collect(),
     };
@@ -173,8 +182,14 @@ pub(super) fn read(snapshots: &Snapshots, guest: &Guest, id: &str) -> Result<(Sn
         return Err(Error::Module { theirs: header.module, ours: guest.hash().to_owned() });
     }
     let image = Image::new(header.globals, memories);
-    let checkpoint = Checkpoint { image, source: header.source, boot: header.boot, ticking: header.ticking };
-    Ok((header.meta, checkpoint))
+    let Header { source, boot, ticking, digests, meta, state: expected, .. } = header;
+    let checkpoint = Checkpoint { image, source, boot, ticking, digests };
+    // The files are what was written; this tells whether that was what had been the state.
+    let found = checkpoint.digest(index(&meta))?;
+    if found != expected {
+        return Err(Error::Digest { found, expected });
+    }
+    Ok((meta, checkpoint))
 }
 
 /// The snapshot as a file that needs no other one, for whoever is to get it.
@@ -240,6 +255,10 @@ pub fn adopt(
     let last_membership = Membership::new(Some(last_log_id), membership);
     write(snapshots, guest, &SnapshotMeta { last_log_id: Some(last_log_id), last_membership }, &checkpoint)?;
     Ok(last_log_id)
+}
+
+fn index(meta: &SnapshotMeta) -> u64 {
+    meta.last_log_id.map_or(0, |id| id.index)
 }
 
 fn header(chunk: Option<Vec<u8>>) -> Result<Header, Error> {

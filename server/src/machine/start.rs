@@ -1,16 +1,21 @@
 //! Starting the machine: the newest snapshot that is whole, and the thread that goes on from there.
 
 use super::awaited::Awaited;
+use super::digest::Ring;
 use super::replica::Replica;
+use super::standing::{Audit, Standing};
+use super::tail::Tail;
 use super::worker::{Replay, Worker};
 use super::{Machine, Shared, Status, snapshot};
+use crate::digest::Difference;
 use crate::fault::{Alarm, Fault, chain};
 use crate::guest::{self, Guest};
 use crate::storage::snapshots::Snapshots;
 use crate::type_config::{LogId, Membership, NodeId};
+use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Jobs waiting for the apply thread; each is a batch already.
 const JOBS_MAX: usize = 1024;
@@ -24,6 +29,8 @@ pub struct Options {
     pub purged: Option<LogId>,
     /// The last entry known to be committed: up to here, applying is a replay.
     pub committed: Option<LogId>,
+    /// Why the state that the snapshots and the log give is known to be wrong, if it is.
+    pub quarantined: Option<Difference>,
     pub alarm: Alarm,
 }
 
@@ -52,8 +59,10 @@ impl Machine {
     pub fn start(options: Options) -> Result<Machine, StartError> {
         let shared = Arc::new(Shared {
             status: Mutex::new(Status::default()),
+            digests: Mutex::new(Ring::default()),
             commands: AtomicU64::new(0),
             awaited: Awaited::default(),
+            standing: watch::Sender::default(),
             alarm: options.alarm.clone(),
         });
         let (guest, snapshots) = (Arc::clone(&options.guest), options.snapshots.clone());
@@ -86,11 +95,28 @@ impl Machine {
 }
 
 fn worker(options: Options, shared: Arc<Shared>) -> Result<Worker, StartError> {
-    let Options { node_id, guest, snapshots, purged, committed, alarm: _ } = options;
-    let (replica, applied, membership) = newest_state(&guest, &snapshots, purged)?;
+    let Options { node_id, guest, snapshots, purged, committed, quarantined, alarm: _ } = options;
+    let (replica, applied, membership) = match quarantined {
+        None => newest_state(&guest, &snapshots, purged)?,
+        Some(_) => no_state(&guest, &snapshots, purged)?,
+    };
     let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
     let replay = Replay::new(index(applied), index(committed));
-    Ok(Worker { node_id, guest, snapshots, replica, applied, membership, replay, shared })
+    let standing = quarantined.map_or(Standing::Sound, Standing::Quarantined);
+    Ok(Worker {
+        node_id,
+        guest,
+        snapshots,
+        replica,
+        applied,
+        membership,
+        audit: Audit { standing, ..Audit::default() },
+        tail: Tail::default(),
+        held: VecDeque::new(),
+        compared: 0,
+        replay,
+        shared,
+    })
 }
 
 /// A bug that panics must stop the node, not leave it answering nothing.
@@ -140,6 +166,34 @@ fn newest_state(
     }
     set_aside(snapshots, &damaged)?;
     Ok((Replica::new(Arc::clone(guest))?, None, Membership::default()))
+}
+
+/// The very first state in the place of one that is known to be wrong, for nobody to see, and where the newest snapshot
+/// stands: Raft goes on from there.
+fn no_state(
+    guest: &Arc<Guest>,
+    snapshots: &Snapshots,
+    purged: Option<LogId>,
+) -> Result<(Replica, Option<LogId>, Membership), StartError> {
+    let replica = Replica::new(Arc::clone(guest))?;
+    let purged = purged.map_or(0, |id| id.index);
+    let (mut damaged, mut problems) = (Vec::new(), String::new());
+    for info in snapshots.list().map_err(StartError::List)?.into_iter().filter(|info| info.index >= purged) {
+        match snapshot::read_header(snapshots, &info.id) {
+            Ok(header) => {
+                set_aside(snapshots, &damaged)?;
+                return Ok((replica, header.meta.last_log_id, header.meta.last_membership));
+            }
+            Err(error) => {
+                problems.push_str(&format!("; {}: {}", info.id, chain(&error)));
+                damaged.push(info.id);
+            }
+        }
+    }
+    match purged {
+        0 => Ok((replica, None, Membership::default())),
+        purged => Err(StartError::NoSnapshot { purged, problems }),
+    }
 }
 
 /// Raft asks for the newest snapshot of the list, and it must be one that can be installed.

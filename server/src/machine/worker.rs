@@ -1,9 +1,16 @@
 //! The apply thread: owns the replica and does one job at a time, in the order they were sent.
+//!
+//! While the replica is doubted or in quarantine, what needs its state is held: callers wait, and as each waits for its
+//! answer before it sends more, what is held is bounded.
 
 use super::checkpoint::Checkpoint;
+use super::digest::Comparison;
 use super::replica::Replica;
+use super::standing::{Audit, Standing, Verdict};
+use super::tail::Tail;
 use super::{Shared, Status, snapshot};
 use crate::command::Command;
+use crate::digest::{Difference, Digests};
 use crate::fault::Fault;
 use crate::guest::Guest;
 use crate::replies::Replies;
@@ -11,6 +18,7 @@ use crate::storage::snapshots::{SnapshotInfo, Snapshots};
 use crate::type_config::{Entry, LogId, Membership, NodeId, SnapshotMeta, TypeConfig};
 use openraft::EntryPayload;
 use openraft::storage::ApplyResponder;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -21,11 +29,45 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 pub(super) type Applied = (Entry, Option<ApplyResponder<TypeConfig>>);
 
 pub(super) enum Job {
-    Apply { entries: Vec<Applied>, done: oneshot::Sender<()> },
-    Read { commands: Vec<Command>, replies: oneshot::Sender<Replies> },
-    AppliedState { state: oneshot::Sender<(Option<LogId>, Membership)> },
-    Checkpoint { state: oneshot::Sender<(SnapshotMeta, Checkpoint)> },
-    Install { snapshot: SnapshotInfo, done: oneshot::Sender<()> },
+    Apply {
+        entries: VecDeque<Applied>,
+        done: oneshot::Sender<()>,
+    },
+    /// Answered with nothing if the state is not to be shown.
+    Read {
+        commands: Vec<Command>,
+        replies: oneshot::Sender<Option<Replies>>,
+    },
+    AppliedState {
+        state: oneshot::Sender<(Option<LogId>, Membership)>,
+    },
+    Checkpoint {
+        state: oneshot::Sender<(SnapshotMeta, Checkpoint)>,
+    },
+    Install {
+        snapshot: SnapshotInfo,
+        done: oneshot::Sender<()>,
+    },
+    /// Another replica has told its digests.
+    Compare {
+        theirs: Digests,
+    },
+    /// Answered with the last entries, if that leaves the replica in quarantine.
+    Judge {
+        verdict: Verdict,
+        tail: oneshot::Sender<Option<String>>,
+    },
+    /// Gives a replica in quarantine another's state.
+    Heal {
+        snapshot: SnapshotInfo,
+        healed: oneshot::Sender<Result<(), snapshot::Error>>,
+    },
+    /// Makes the state wrong, for tests.
+    #[cfg(debug_assertions)]
+    Corrupt {
+        pattern: Vec<u8>,
+        places: oneshot::Sender<usize>,
+    },
 }
 
 pub(super) struct Worker {
@@ -35,6 +77,12 @@ pub(super) struct Worker {
     pub(super) replica: Replica,
     pub(super) applied: Option<LogId>,
     pub(super) membership: Membership,
+    pub(super) audit: Audit,
+    pub(super) tail: Tail,
+    /// Jobs that wait for the end of a doubt or a quarantine.
+    pub(super) held: VecDeque<Job>,
+    /// The last entry whose digests were compared: it is not applied yet if they raised a doubt.
+    pub(super) compared: u64,
     /// Entries up to here were applied before this start; until then the guest's log lines are dropped.
     pub(super) replay: Option<Replay>,
     pub(super) shared: Arc<Shared>,
@@ -74,6 +122,7 @@ impl Replay {
 impl Worker {
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         self.replica.set_silent(self.replay.is_some());
+        self.shared.lock_digests().begin(self.replica.digests());
         self.publish();
         while let Some(job) = jobs.blocking_recv() {
             if let Err(fault) = self.work(job) {
@@ -86,31 +135,107 @@ impl Worker {
 
     fn work(&mut self, job: Job) -> Result<(), Fault> {
         // A receiver that is gone has lost interest in the answer, which is not an error here.
-        match job {
-            Job::Apply { entries, done } => {
-                for (entry, responder) in entries {
-                    self.apply(entry, responder)?;
-                }
+        match (self.audit.standing, job) {
+            (Standing::Quarantined(_), Job::Apply { mut entries, done }) if self.replay.is_some() => {
+                entries.drain(..).for_each(|(entry, _)| self.pass_over(entry));
                 self.publish();
                 let _ = done.send(());
             }
-            Job::Read { commands, replies } => {
-                let read = self.replica.read(&commands)?;
-                let _ = replies.send(read);
+            (Standing::Undecided(_) | Standing::Quarantined(_), Job::Read { replies, .. }) => {
+                let _ = replies.send(None);
             }
-            Job::AppliedState { state } => {
+            (
+                Standing::Doubted(_) | Standing::Quarantined(_),
+                job @ (Job::Apply { .. } | Job::Read { .. } | Job::Checkpoint { .. }),
+            ) => self.held.push_back(job),
+            (_, Job::Apply { entries, done }) => self.apply_all(entries, done)?,
+            (_, Job::Read { commands, replies }) => {
+                let read = self.replica.read(&commands)?;
+                let _ = replies.send(Some(read));
+            }
+            (_, Job::AppliedState { state }) => {
                 let _ = state.send((self.applied, self.membership.clone()));
             }
-            Job::Checkpoint { state } => {
+            (_, Job::Checkpoint { state }) => {
                 let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
                 let _ = state.send((meta, self.replica.checkpoint()?));
             }
-            Job::Install { snapshot, done } => {
-                self.install(&snapshot)?;
+            (_, Job::Install { snapshot, done }) => {
+                let install = self.install(&snapshot)?;
+                install.map_err(|error| {
+                    Fault::because(format!("installing the snapshot {} failed", snapshot.id), error)
+                })?;
                 let _ = done.send(());
+                self.resume()?;
+            }
+            (_, Job::Compare { theirs }) => {
+                let compared = self.shared.lock_digests().compare(&theirs);
+                if let Comparison::Differ(ours) = compared {
+                    self.audit.doubt(Difference { ours, theirs }, self.replay.is_some());
+                    self.publish();
+                }
+            }
+            (_, Job::Judge { verdict, tail }) => {
+                self.audit.judge(verdict);
+                let is_quarantined = self.audit.standing.is_quarantined();
+                let _ = tail.send(is_quarantined.then(|| self.tail.text()));
+                match is_quarantined {
+                    true => self.silence(),
+                    false => self.resume()?,
+                }
+                self.publish();
+            }
+            (Standing::Quarantined(_), Job::Heal { snapshot, healed }) => {
+                let installed = self.install(&snapshot)?;
+                let is_healed = installed.is_ok();
+                let _ = healed.send(installed);
+                if is_healed {
+                    self.resume()?;
+                }
+            }
+            #[cfg(debug_assertions)]
+            (_, Job::Corrupt { pattern, places }) => {
+                let _ = places.send(self.replica.corrupt(&pattern));
+            }
+            // openraft was faster.
+            (_, Job::Heal { healed, .. }) => {
+                let _ = healed.send(Ok(()));
             }
         }
         Ok(())
+    }
+
+    /// Applies entries up to the first whose digests raise a doubt.
+    fn apply_all(&mut self, mut entries: VecDeque<Applied>, done: oneshot::Sender<()>) -> Result<(), Fault> {
+        while let Some((entry, responder)) = entries.pop_front() {
+            // The state that was installed has it already, with replies that nobody here knows.
+            if self.applied.is_some_and(|applied| entry.log_id.index <= applied.index) {
+                continue;
+            }
+            self.compare(&entry);
+            if let Standing::Doubted(_) = self.audit.standing {
+                entries.push_front((entry, responder));
+                self.held.push_back(Job::Apply { entries, done });
+                self.publish();
+                return Ok(());
+            }
+            self.apply(entry, responder)?;
+        }
+        self.publish();
+        // Whoever has lost interest in the answer needs none.
+        let _ = done.send(());
+        Ok(())
+    }
+
+    /// Compares the digests that an entry tells with those of this replica, once.
+    fn compare(&mut self, entry: &Entry) {
+        let EntryPayload::Normal(proposal) = &entry.payload else { return };
+        let Some(theirs) = proposal.checks().digests else { return };
+        if entry.log_id.index > self.compared {
+            self.compared = entry.log_id.index;
+            let compared = self.shared.lock_digests().compare(&theirs);
+            self.audit.note(&theirs, compared, self.replay.is_some());
+        }
     }
 
     fn apply(&mut self, entry: Entry, responder: Option<ApplyResponder<TypeConfig>>) -> Result<(), Fault> {
@@ -119,10 +244,18 @@ impl Worker {
             EntryPayload::Blank => Replies::default(),
             EntryPayload::Normal(proposal) => {
                 let replies = self.replica.apply(index, &proposal)?.at(index);
+                let digests = self.replica.digests();
+                self.shared.lock_digests().push(digests);
+                self.audit.applied(digests);
                 self.shared.count(replies.len() as u64);
+                let serves = self.audit.standing.serves();
                 for origin in proposal.origins().iter().filter(|origin| origin.node_id == self.node_id) {
-                    self.shared.awaited.give(origin.request, &replies, origin.first, origin.count);
+                    match serves {
+                        true => self.shared.awaited.give(origin.request, &replies, origin.first, origin.count),
+                        false => self.shared.awaited.forget_one(origin.request),
+                    }
                 }
+                self.tail.push(index, proposal, replies.clone());
                 replies
             }
             EntryPayload::Membership(membership) => {
@@ -131,10 +264,7 @@ impl Worker {
             }
         };
         self.applied = Some(entry.log_id);
-        if self.replay.as_mut().is_some_and(|replay| replay.is_over(index)) {
-            self.replay = None;
-            self.replica.set_silent(false);
-        }
+        self.follow_replay(index);
         if let Some(responder) = responder {
             // Whoever has the reply and then asks for the status must find the entry applied.
             self.publish();
@@ -143,16 +273,62 @@ impl Worker {
         Ok(())
     }
 
-    fn install(&mut self, snapshot: &SnapshotInfo) -> Result<(), Fault> {
-        let read = snapshot::read(&self.snapshots, &self.guest, &snapshot.id);
-        let (meta, checkpoint) =
-            read.map_err(|error| Fault::because(format!("installing the snapshot {} failed", snapshot.id), error))?;
+    /// Takes note of an entry that a replica which began in quarantine had applied before; what it does is in the state
+    /// that heals it.
+    fn pass_over(&mut self, entry: Entry) {
+        if let EntryPayload::Membership(membership) = entry.payload {
+            self.membership = Membership::new(Some(entry.log_id), membership);
+        }
+        self.applied = Some(entry.log_id);
+        self.follow_replay(entry.log_id.index);
+    }
+
+    fn follow_replay(&mut self, index: u64) {
+        if self.replay.as_mut().is_some_and(|replay| replay.is_over(index)) {
+            self.replay = None;
+            self.replica.set_silent(false);
+        }
+    }
+
+    /// The state of a snapshot takes the place of this replica's.
+    fn install(&mut self, snapshot: &SnapshotInfo) -> Result<Result<(), snapshot::Error>, Fault> {
+        let (meta, checkpoint) = match snapshot::read(&self.snapshots, &self.guest, &snapshot.id) {
+            Ok(read) => read,
+            Err(error) => return Ok(Err(error)),
+        };
         self.replica = Replica::restore(Arc::clone(&self.guest), checkpoint)?;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership;
+        self.replay = None;
+        self.tail = Tail::default();
+        self.audit.begin(self.replica.digests());
+        self.shared.lock_digests().begin(self.replica.digests());
         self.shared.awaited.forget();
         self.publish();
-        Ok(())
+        Ok(Ok(()))
+    }
+
+    /// Nobody gets anything of what is held: whoever waits hears that the outcome is not known.
+    fn silence(&mut self) {
+        self.shared.awaited.forget();
+        for job in std::mem::take(&mut self.held) {
+            match job {
+                Job::Apply { entries, done } => {
+                    let entries = entries.into_iter().map(|(entry, _)| (entry, None)).collect();
+                    self.held.push_back(Job::Apply { entries, done });
+                }
+                Job::Read { replies, .. } => {
+                    // A receiver that is gone has lost interest in the answer.
+                    let _ = replies.send(None);
+                }
+                job => self.held.push_back(job),
+            }
+        }
+    }
+
+    /// Does what was held, as far as it can be done now.
+    fn resume(&mut self) -> Result<(), Fault> {
+        std::mem::take(&mut self.held).into_iter().try_for_each(|job| self.work(job))
     }
 
     fn publish(&self) {
@@ -160,6 +336,13 @@ impl Worker {
             now: self.replica.now(),
             boot: self.replica.boot(),
             applied: self.applied,
+            digests: self.replica.digests(),
+            marked: self.audit.marked,
+            verified: self.audit.verified,
+            heard_mark: self.audit.heard_mark,
+            incomparable: self.audit.incomparable,
+            differences: self.audit.differences,
+            standing: self.audit.standing,
             memory_bytes: self.replica.memory_bytes(),
             traps: self.replica.traps(),
             last_trap: self.replica.last_trap().map(str::to_owned),

@@ -8,7 +8,7 @@ use crate::raft;
 use crate::storage::log::{self, LogStorage};
 use crate::storage::schema::{ClusterId, Identity, Standing};
 use crate::storage::snapshots::{self, Snapshots};
-use crate::storage::{self, DataDir};
+use crate::storage::{self, DataDir, ward};
 use crate::type_config::{Node, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -32,6 +32,8 @@ pub enum Error {
     Log(#[from] log::Error),
     #[error(transparent)]
     Snapshots(#[from] snapshots::Error),
+    #[error(transparent)]
+    Ward(#[from] ward::Error),
     #[error(
         "the log was written with another module ({theirs}, this one is {ours}), which would give other replies and \
          another state; start with that module, or with another --dir"

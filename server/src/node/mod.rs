@@ -107,19 +107,29 @@ impl Node {
             reception: &reception,
         };
         let (identity, founders) = entrance.enter().await?;
+        let ward = data.dir.ward();
+        let quarantined = ward.quarantined().map_err(data::Error::from)?;
+        if let Some(difference) = quarantined {
+            let index = difference.index();
+            tracing::error!(
+                index,
+                "this node's state is known to be wrong: it is in quarantine until it has another's"
+            );
+        }
         let machine = Machine::start(machine::Options {
             node_id: identity.node_id,
             guest,
             snapshots: data.snapshots.clone(),
             purged: data.log.status().purged,
             committed: data.log.committed(),
+            quarantined,
             alarm: alarm.clone(),
         })?;
         let local = options::local(&config, &credentials, Some(identity.cluster_id), identity.node_id);
         let raft = options::raft(&config, &identity, &address, founders);
         let clock = Clock::new(options::time(&config));
         tokio::spawn(clock.clone().run(stop.clone()));
-        let cluster = Cluster::start(raft, data.log.clone(), machine.clone(), clock, local.clone()).await?;
+        let cluster = Cluster::start(raft, data.log.clone(), machine.clone(), clock, ward, local.clone()).await?;
         reception.open_to_peers(local, Peers::Member(cluster.clone()));
         let dispatcher = Dispatcher::new(
             options::dispatch(&config, &credentials),

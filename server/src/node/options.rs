@@ -73,6 +73,7 @@ pub(super) fn raft(
         batch_bytes_max: config.batch_bytes,
         queue_commands_max: config.queue_commands,
         queue_bytes_max: config.queue_bytes,
+        mark_every: config.digest_interval,
         snapshot_log_entries: config.snapshot_log_entries,
         snapshot_log_bytes: config.snapshot_log_bytes,
         ..raft::Options::new(identity.node_id, node)

@@ -3,7 +3,9 @@
 //! A task looks a few times a second at how long the log behind the last snapshot is, in entries and in bytes: what is
 //! not purged is also in memory. One snapshot is taken at a time, whether it is due or an operator asked.
 
+use super::checker::MarkWanted;
 use super::{Error, Options, Raft};
+use crate::machine::Machine;
 use crate::storage::log::LogStorage;
 use crate::storage::snapshots::SnapshotInfo;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -22,6 +24,9 @@ pub(super) struct Compaction {
     raft: Raft,
     log: LogStorage,
     running: Arc<Mutex<()>>,
+    /// The state in a snapshot is what a node starts from: it had better be the same everywhere.
+    mark: MarkWanted,
+    machine: Machine,
     closed: CancellationToken,
     log_entries_max: u64,
     log_bytes_max: u64,
@@ -29,11 +34,19 @@ pub(super) struct Compaction {
 }
 
 impl Compaction {
-    pub(super) fn new(raft: Raft, log: LogStorage, options: &Options) -> Compaction {
+    pub(super) fn new(
+        raft: Raft,
+        log: LogStorage,
+        machine: Machine,
+        mark: MarkWanted,
+        options: &Options,
+    ) -> Compaction {
         Compaction {
             raft,
             log,
             running: Arc::default(),
+            mark,
+            machine,
             closed: CancellationToken::new(),
             log_entries_max: options.snapshot_log_entries.max(1),
             log_bytes_max: options.snapshot_log_bytes.max(1),
@@ -58,7 +71,7 @@ impl Compaction {
             }
             match self.snapshot().await {
                 Ok(snapshot) => tracing::info!(%snapshot, bytes = snapshot.bytes, "snapshot taken"),
-                Err(Error::SnapshotInProgress | Error::NothingToSnapshot) => {}
+                Err(Error::SnapshotInProgress | Error::NothingToSnapshot | Error::Quarantined) => {}
                 Err(Error::Stopped) => return,
                 Err(error) => tracing::warn!(%error, "no snapshot"),
             }
@@ -74,11 +87,15 @@ impl Compaction {
 
     /// Takes one snapshot and purges the log.
     pub(super) async fn snapshot(&self) -> Result<SnapshotInfo, Error> {
+        if self.machine.standing().is_quarantined() {
+            return Err(Error::Quarantined);
+        }
         let _running = self.running.try_lock().map_err(|_| Error::SnapshotInProgress)?;
         let (applied, snapshot) = self.indexes();
         if applied <= snapshot {
             return Err(Error::NothingToSnapshot);
         }
+        self.mark.set();
         self.raft.trigger().snapshot().await?;
         let taken = |metrics: &openraft::RaftMetrics<_>| metrics.snapshot.map(|log_id| log_id.index) >= applied;
         match self.raft.wait(Some(SNAPSHOT_TIMEOUT)).metrics(taken, "snapshot").await {

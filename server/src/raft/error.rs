@@ -11,6 +11,9 @@ pub enum Error {
     /// Nothing was done.
     #[error("no leader is known")]
     NoLeader,
+    /// Nothing was done.
+    #[error("this node's state is known to be wrong")]
+    Quarantined,
     /// It may have been done, or may still be.
     #[error("the outcome is not known")]
     Unknown,
@@ -53,6 +56,7 @@ impl Error {
             Error::NotLeader { leader } => Error::NotLeader { leader: leader.clone() },
             Error::NoLeader => Error::NoLeader,
             Error::Busy => Error::Busy,
+            Error::Quarantined => Error::Quarantined,
             Error::Stopped => Error::Stopped,
             _ => Error::Unknown,
         }

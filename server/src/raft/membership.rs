@@ -46,6 +46,13 @@ pub(super) async fn lead_if_alone(cluster: &Cluster, options: &Options, is_new: 
     if !raft.with_raft_state(alone).await? {
         return Ok(());
     }
+    if cluster.shared.machine.standing().is_quarantined() {
+        return Err(Error::Refused(
+            "this node's state is known to be wrong, and there is no other node to take one from; begin anew with \
+             --restore and a snapshot of a node that was right"
+                .to_owned(),
+        ));
+    }
     // A new cluster elects of itself; a second election would only cross the first.
     if !is_new {
         raft.trigger().elect(false).await?;
@@ -229,7 +236,8 @@ impl Cluster {
     /// Has another voter lead, and returns when it does.
     async fn transfer(&self, metrics: &Metrics, to: Option<NodeId>) -> Result<(), Error> {
         let membership = metrics.membership_config.membership();
-        let others = membership.voter_ids().filter(|voter| *voter != metrics.id && self.answers(metrics, *voter));
+        let can_lead = |voter: &NodeId| self.answers(metrics, *voter) && self.shared.presence.is_sound(*voter);
+        let others = membership.voter_ids().filter(|voter| *voter != metrics.id && can_lead(voter));
         let best = others.max_by_key(|voter| (matched(metrics, *voter), std::cmp::Reverse(*voter)));
         let to = match to {
             Some(to) if to == metrics.id => return Ok(()),

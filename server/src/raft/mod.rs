@@ -12,11 +12,15 @@
 //!
 //! openraft's types end in this folder: what comes out is `Error`, `Status` and `Member`.
 
+mod checker;
 mod clocks;
 mod compaction;
 mod error;
+mod evidence;
 mod forward;
+mod healing;
 mod join;
+mod jury;
 mod link;
 mod membership;
 mod muster;
@@ -47,6 +51,7 @@ pub use self::rewrite::{begin_after, take_over};
 pub use self::rpc::Change;
 pub use self::status::{Member, Role, Status, View, Visible};
 
+use self::checker::MarkWanted;
 use self::clocks::Clocks;
 use self::compaction::Compaction;
 use self::forward::{Forward, Way};
@@ -61,6 +66,7 @@ use crate::net::peer::Local;
 use crate::replies::Replies;
 use crate::storage::log::LogStorage;
 use crate::storage::snapshots::SnapshotInfo;
+use crate::storage::ward::Ward;
 use crate::time::Clock;
 use crate::type_config::{Node, NodeId, TypeConfig};
 use openraft::async_runtime::watch::WatchReceiver;
@@ -105,6 +111,7 @@ struct Shared {
     lease: Option<Duration>,
     started: Instant,
     compaction: Compaction,
+    ward: Ward,
     /// How old a node's last answer may be for it to count as one that answers.
     answer_timeout: Duration,
     transfer_timeout: Duration,
@@ -123,6 +130,7 @@ impl Cluster {
         log: LogStorage,
         machine: Machine,
         clock: Clock,
+        ward: Ward,
         local: impl Fn() -> Local + Send + Sync + 'static,
     ) -> Result<Cluster, Error> {
         let config = Arc::new(options.openraft()?);
@@ -130,7 +138,7 @@ impl Cluster {
         let forward = Forward::new(peers.clone(), options.forward, options.leader_wait)?;
         let network = network::Factory {
             peers: peers.clone(),
-            snapshots: machine.snapshots().clone(),
+            machine: machine.clone(),
             append_timeout: options.election_timeout_max,
         };
         let raft = Raft::new(options.node_id, config, network, log.clone(), machine.state_machine()).await?;
@@ -141,9 +149,10 @@ impl Cluster {
         let reads_here = Queue::new(options.queue_commands_max, options.queue_bytes_max);
         let presence = Presence::new(options.election_timeout_max);
         let stopping = CancellationToken::new();
-        let compaction = Compaction::new(raft.clone(), log.clone(), &options);
+        let mark = MarkWanted::default();
+        let compaction = Compaction::new(raft.clone(), log.clone(), machine.clone(), mark.clone(), &options);
         let tasks = TaskTracker::new();
-        let proposer = Proposer::new(raft.clone(), machine.clone(), writes.clone(), clock.clone(), &options);
+        let proposer = Proposer::new(raft.clone(), machine.clone(), writes.clone(), clock.clone(), mark, &options);
         let lease = options.lease().map(|age_max| Lease::new(age_max, presence.clone(), stopping.clone()));
         let policy = Policy::Linearizable { raft: raft.clone(), lease };
         let reading = Reads::new(policy, machine.clone(), reads.clone(), &options);
@@ -173,6 +182,7 @@ impl Cluster {
                 lease: options.lease(),
                 started: Instant::now(),
                 compaction,
+                ward,
                 answer_timeout: options.election_timeout_max,
                 transfer_timeout: options.election_timeout_max,
                 stopping,
@@ -181,6 +191,7 @@ impl Cluster {
         };
         supervise::task(&tasks, "membership", alarm.clone(), cluster.clone().follow_membership());
         supervise::task(&tasks, "presence", alarm.clone(), cluster.clone().keep_presence(options.heartbeat * 2));
+        supervise::task(&tasks, "jury", alarm.clone(), cluster.clone().keep_sound());
         // It elects although the leader may hold a lease: a process that seems to have ended may still read.
         if !options.lease_reads {
             supervise::task(&tasks, "vigil", alarm, cluster.clone().keep_vigil());
@@ -222,7 +233,8 @@ impl Cluster {
         if commands.is_empty() {
             return Ok(Replies::default());
         }
-        if !self.reaches(index_min).await? || !self.is_fresh(age_max) {
+        let serves = self.shared.machine.standing().serves();
+        if !serves || !self.reaches(index_min).await? || !self.is_fresh(age_max) {
             return self.read(commands).await;
         }
         self.shared.reads_here.ask(commands, None).await.map_err(|refusal| refusal.error)

@@ -3,8 +3,9 @@
 use super::link::{Link, Peers};
 use super::rpc::{self, Kind};
 use super::snapshots;
+use crate::machine::Machine;
 use crate::net::peer;
-use crate::storage::snapshots::{SnapshotInfo, Snapshots};
+use crate::storage::snapshots::SnapshotInfo;
 use crate::type_config::{Node, NodeId, TypeConfig, Vote};
 use bytes::Bytes;
 use futures_util::stream::FuturesOrdered;
@@ -34,7 +35,7 @@ type Appended = Rpc<StreamAppendResult<TypeConfig>>;
 
 pub(super) struct Factory {
     pub(super) peers: Peers,
-    pub(super) snapshots: Snapshots,
+    pub(super) machine: Machine,
     /// An `AppendEntries` with entries that is not answered by then is sent again on a new connection.
     pub(super) append_timeout: Duration,
 }
@@ -43,7 +44,7 @@ pub(super) struct Factory {
 pub(super) struct Remote {
     link: Link,
     node_id: NodeId,
-    snapshots: Snapshots,
+    machine: Machine,
     append_timeout: Duration,
 }
 
@@ -56,7 +57,7 @@ impl RaftNetworkFactory<TypeConfig> for Factory {
         Remote {
             link: self.peers.link(Some(target), &node.address),
             node_id: target,
-            snapshots: self.snapshots.clone(),
+            machine: self.machine.clone(),
             append_timeout: self.append_timeout,
         }
     }
@@ -155,14 +156,18 @@ impl RaftNetworkV2<TypeConfig> for Remote {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let sending = snapshots::send(&self.link, &self.snapshots, vote, &snapshot.snapshot, option.soft_ttl());
+        if self.machine.standing().is_quarantined() {
+            return Err(malformed("the state of this node is known to be wrong").into());
+        }
+        let sending =
+            snapshots::send(&self.link, self.machine.snapshots(), vote, &snapshot.snapshot, option.soft_ttl());
         tokio::select! {
             closed = cancel => Err(closed.into()),
             sent = sending => sent.map(SnapshotResponse::new).map_err(|error| match error {
                 snapshots::Error::Peer(error) => StreamingError::from(failed(error)),
                 error => {
                     tracing::warn!(node_id = self.node_id, error = crate::fault::chain(&error), "a snapshot is not sent");
-                    StreamingError::from(malformed(error))
+                    malformed(error).into()
                 }
             }),
         }

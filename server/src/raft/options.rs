@@ -38,6 +38,8 @@ pub struct Options {
     pub snapshot_log_bytes: u64,
     /// How many entries stay in the log behind a snapshot.
     pub snapshot_log_entries_kept: u64,
+    /// How often all replicas make the digest of their state, while there are writes; `None` if only with snapshots.
+    pub mark_every: Option<Duration>,
     pub heartbeat: Duration,
     pub election_timeout_min: Duration,
     pub election_timeout_max: Duration,
@@ -66,6 +68,7 @@ impl Options {
             snapshot_log_entries: 100_000,
             snapshot_log_bytes: 64 << 20,
             snapshot_log_entries_kept: 100,
+            mark_every: Some(Duration::from_secs(10)),
             heartbeat: Duration::from_millis(200),
             election_timeout_min: Duration::from_millis(1000),
             election_timeout_max: Duration::from_millis(2000),

@@ -83,6 +83,11 @@ impl Presence {
         self.last_pong(node_id, Instant::now()).is_some_and(|pong| pong.keeps_leases)
     }
 
+    /// Whether a node's state is not known to be wrong, or the node not known at all.
+    pub(super) fn is_sound(&self, node_id: NodeId) -> bool {
+        self.last_pong(node_id, Instant::now()).is_none_or(|pong| pong.sound)
+    }
+
     /// The last answer of a node, if that was lately.
     fn last_pong(&self, node_id: NodeId, now: Instant) -> Option<Pong> {
         let seen = lock(&self.shared.seen);
@@ -179,9 +184,10 @@ impl Cluster {
         let metrics = self.metrics();
         let applied = self.applied();
         let keeps_leases = self.shared.lease.is_some();
+        let sound = !self.shared.machine.standing().is_quarantined();
         let clock = || self.shared.clocks.clock.read().time;
         let Some(confirmed) = self.confirmed(&metrics) else {
-            return Ok(Pong { applied, lead: None, keeps_leases, clock: clock() });
+            return Ok(Pong { applied, lead: None, keeps_leases, sound, clock: clock() });
         };
         // The core is asked, for the metrics may be behind what it has committed.
         let committed = self.shared.raft.with_raft_state(|state| state.local_committed().copied()).await?;
@@ -189,7 +195,7 @@ impl Cluster {
         let committed = committed.filter(|log_id| log_id.leader_id.term == metrics.current_term);
         let confirmed_ms = u64::try_from(confirmed.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
         let lead = committed.map(|log_id| Lead { committed: log_id.index, confirmed_ms });
-        Ok(Pong { applied, lead, keeps_leases, clock: clock() })
+        Ok(Pong { applied, lead, keeps_leases, sound, clock: clock() })
     }
 
     /// The index up to which this node has applied the log.
@@ -241,8 +247,12 @@ impl Cluster {
         let leader = metrics.current_leader.or_else(|| shared.presence.last_leader()).filter(known);
         let settled = metrics.current_leader.is_some_and(|node_id| known(&node_id) && answers(node_id));
         let own = self.applied();
+        let sound = |node_id| match node_id == shared.node_id {
+            true => !shared.machine.standing().is_quarantined(),
+            false => shared.presence.is_sound(node_id),
+        };
         let visible = |member: Member| Visible {
-            online: answers(member.node_id),
+            online: answers(member.node_id) && sound(member.node_id),
             applied: if member.node_id == shared.node_id {
                 Some(own)
             } else {
@@ -293,7 +303,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn pong(committed: u64, confirmed_ms: u64) -> Option<Pong> {
-        Some(Pong { applied: committed, lead: Some(Lead { committed, confirmed_ms }), keeps_leases: true, clock: 0 })
+        let lead = Some(Lead { committed, confirmed_ms });
+        Some(Pong { applied: committed, lead, keeps_leases: true, sound: true, clock: 0 })
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! while they are is the next batch, so batches grow with the load and a lone command waits for nobody. Each proposal
 //! names the term for which it was stamped, and openraft refuses it in any other.
 
+use super::checker::{Checker, MarkWanted};
 use super::queue::{Answers, Batch, Queue};
 use super::ticker::{Ticker, seed};
 use super::{Error, Options, Raft};
@@ -39,6 +40,7 @@ pub(super) struct Proposer {
     queue: Queue,
     clock: Clock,
     ticker: Ticker,
+    checker: Checker,
     /// The last term for which a proposal was stamped.
     term: Option<u64>,
     node_id: NodeId,
@@ -75,7 +77,14 @@ impl Quorum {
 }
 
 impl Proposer {
-    pub(super) fn new(raft: Raft, machine: Machine, queue: Queue, clock: Clock, options: &Options) -> Proposer {
+    pub(super) fn new(
+        raft: Raft,
+        machine: Machine,
+        queue: Queue,
+        clock: Clock,
+        wanted: MarkWanted,
+        options: &Options,
+    ) -> Proposer {
         let mut idle = interval(options.tick);
         idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Proposer {
@@ -83,6 +92,7 @@ impl Proposer {
             machine,
             queue,
             ticker: Ticker::new(options.tick, clock.read()),
+            checker: Checker::new(options.mark_every, wanted, Instant::now()),
             clock,
             term: None,
             node_id: options.node_id,
@@ -118,7 +128,7 @@ impl Proposer {
                 () = self.queue.changed(), if in_flight.len() < self.proposals_in_flight_max => {}
                 _ = self.idle.tick() => {
                     self.quorum.look(&self.raft.metrics().borrow_watched());
-                    if in_flight.is_empty() && self.is_tick_wanted() {
+                    if in_flight.is_empty() && (self.is_tick_wanted() || self.is_mark_owed()) {
                         let term = self.leading_term();
                         in_flight.extend(self.propose(Batch::default(), term).await);
                     }
@@ -173,6 +183,10 @@ impl Proposer {
     fn leading_term(&mut self) -> Result<u64, Option<Node>> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
+        if self.machine.standing().is_quarantined() {
+            // Another one leads soon.
+            return Err(None);
+        }
         if !metrics.state.is_leader() {
             return Err(super::status::leader(&metrics));
         }
@@ -194,12 +208,15 @@ impl Proposer {
         if seed.is_some() {
             self.ticker.ticked(now.monotonic);
         }
-        Ok((Proposal::encode(self.ticker.stamp(now), seed, origins, commands.iter()), seed.map(|_| term)))
+        let checks = self.checker.next(now.monotonic, &self.machine.status());
+        let stamp = self.ticker.stamp(now);
+        Ok((Proposal::encode_with(stamp, seed, origins, checks, commands.iter()), seed.map(|_| term)))
     }
 
     fn lead(&mut self, term: u64, now: Reading) {
         let applied = self.machine.status().now;
         self.ticker.lead(now, applied);
+        self.checker.lead(now.monotonic);
         self.term = Some(term);
         let ahead = Duration::from_nanos(applied.saturating_sub(now.time));
         if ahead > self.clock_skew_max {
@@ -210,7 +227,11 @@ impl Proposer {
         }
     }
 
-    /// An idle cluster writes nothing but the ticks that its machine asks for.
+    fn is_mark_owed(&self) -> bool {
+        self.raft.is_leader() && self.checker.owes_mark(&self.machine.status())
+    }
+
+    /// An idle cluster writes nothing but the ticks that its machine asks for, and what the last mark found.
     fn is_tick_wanted(&mut self) -> bool {
         self.machine.wants_ticks() && self.raft.is_leader() && self.ticker.is_due(Instant::now())
     }

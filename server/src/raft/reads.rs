@@ -60,6 +60,15 @@ impl Lease {
 }
 
 impl Policy {
+    /// Why the state cannot be read, although it may be there.
+    fn refusal(&self) -> Error {
+        match self {
+            // Another node leads soon.
+            Policy::Linearizable { .. } => Error::NoLeader,
+            Policy::Here => Error::Quarantined,
+        }
+    }
+
     /// Waits until the state is good enough.
     async fn point(&self) -> Result<(), Error> {
         let Policy::Linearizable { raft, lease } = self else { return Ok(()) };
@@ -80,13 +89,18 @@ impl Reads {
         loop {
             while let Some(batch) = self.queue.take(self.pace.commands(), self.batch_bytes_max, None) {
                 let Batch { commands, answers, .. } = batch;
+                if !self.machine.standing().serves() {
+                    answers.give_back(commands, || self.policy.refusal());
+                    continue;
+                }
                 if let Err(error) = self.policy.point().await {
                     tracing::debug!(%error, "no linearizable point");
                     answers.give_back(commands, || error.again());
                     continue;
                 }
                 match self.machine.read(commands).await {
-                    Ok(replies) => {
+                    Ok(None) => answers.error(|| Error::Quarantined),
+                    Ok(Some(replies)) => {
                         self.pace.answered(replies.bytes());
                         answers.replies(&replies);
                     }

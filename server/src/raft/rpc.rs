@@ -41,14 +41,20 @@ pub(super) enum Kind {
     Ping = 11,
     /// Nodes without a cluster make one together: `Muster`, answered with `Mustered`.
     Muster = 12,
+    /// What the node has after an entry: `Digests` of the one that asks, answered with an optional `Digests`.
+    Digests = 13,
+    /// A snapshot for a node whose state is known to be wrong: `Heal`, answered with `Offer`.
+    Heal = 14,
+    /// A piece of that snapshot: `Piece`, answered with bytes.
+    Piece = 15,
 }
 
 impl Kind {
     pub(super) fn of(number: u8) -> Option<Kind> {
         use Kind::{Append, Change, Join, Muster, Ping, PreVote, Propose, Read, Transfer, Vote};
-        use Kind::{SnapshotChunk, SnapshotEnd};
+        use Kind::{Digests, Heal, Piece, SnapshotChunk, SnapshotEnd};
         let raft = [Append, Vote, PreVote, Transfer, SnapshotChunk, SnapshotEnd];
-        let others = [Join, Propose, Read, Change, Ping, Muster];
+        let others = [Join, Propose, Read, Change, Ping, Muster, Digests, Heal, Piece];
         raft.into_iter().chain(others).find(|kind| *kind as u8 == number)
     }
 }
@@ -130,6 +136,28 @@ pub(super) fn decode_chunk(bytes: &Bytes) -> Result<(Chunk, Bytes), Error> {
 pub(super) struct SnapshotEnd {
     pub(super) vote: Vote,
     pub(super) id: String,
+}
+
+/// A node wants the state that includes everything up to `index`, or more.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Heal {
+    pub(super) index: u64,
+}
+
+/// The snapshot that it may fetch.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Offer {
+    pub(super) id: String,
+    /// Of the last entry in it.
+    pub(super) index: u64,
+    /// The size of the whole file.
+    pub(super) total: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Piece {
+    pub(super) id: String,
+    pub(super) offset: u64,
 }
 
 /// A node that wants to belong to the cluster. Asked again and again, each question moves it one step on.
@@ -232,6 +260,8 @@ pub(super) struct Pong {
     pub(super) lead: Option<Lead>,
     /// Whether it elects no other leader while the lease of one may last.
     pub(super) keeps_leases: bool,
+    /// Whether its state is not known to be wrong.
+    pub(super) sound: bool,
     /// What its clock shows, in nanoseconds since the Unix epoch.
     pub(super) clock: u64,
 }
@@ -337,9 +367,9 @@ mod tests {
 
     #[test]
     fn a_kind_is_known_by_its_number() {
-        assert_eq!((1..=12).filter_map(Kind::of).count(), 12);
+        assert_eq!((1..=15).filter_map(Kind::of).count(), 15);
         assert_eq!(Kind::of(Kind::Change as u8), Some(Kind::Change));
         assert_eq!(Kind::of(0), None);
-        assert_eq!(Kind::of(13), None);
+        assert_eq!(Kind::of(16), None);
     }
 }

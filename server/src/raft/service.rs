@@ -26,6 +26,9 @@ impl Service for Cluster {
             }
             Kind::Vote => encoded(&raft.vote(decoded(&payload)?).await.map_err(text)?),
             Kind::PreVote => encoded(&raft.pre_vote(decoded(&payload)?).await.map_err(text)?),
+            Kind::Transfer if self.shared.machine.standing().is_quarantined() => {
+                Err("this node's state is known to be wrong, and it must not lead".to_owned())
+            }
             Kind::Transfer => {
                 let answer = raft.handle_transfer_leader(decoded(&payload)?).await;
                 encoded(&answer.map_err(|fatal: Fatal<_>| fatal.to_string())?)
@@ -37,6 +40,9 @@ impl Service for Cluster {
                 let installed = snapshots::install(raft, self.shared.machine.snapshots(), &payload).await;
                 installed.map_err(|error| told(&error))
             }
+            Kind::Digests => encoded(&self.shared.machine.compare(decoded(&payload)?).await),
+            Kind::Heal => self.offer(&decoded(&payload)?).await.and_then(|offer| encoded(&offer)),
+            Kind::Piece => self.piece(decoded(&payload)?).await,
             Kind::Ping => encoded(&self.pong().await.map_err(text)?),
             Kind::Join => encoded(&self.admit(from, decoded(&payload)?).await),
             Kind::Muster => {
@@ -78,7 +84,7 @@ impl Cluster {
 
 fn failure(refusal: Refusal) -> Failure {
     match refusal.error {
-        Error::NotLeader { .. } | Error::NoLeader | Error::Stopped => Failure::NotLeader,
+        Error::NotLeader { .. } | Error::NoLeader | Error::Stopped | Error::Quarantined => Failure::NotLeader,
         Error::Unknown => Failure::Unknown,
         Error::Busy => Failure::Busy,
         error => Failure::Refused(error.to_string()),

@@ -72,7 +72,7 @@ pub struct View {
 #[derive(Clone, Debug)]
 pub struct Visible {
     pub member: Member,
-    /// Whether it answers.
+    /// Whether it answers, and its state is not known to be wrong.
     pub online: bool,
     /// Up to which index it has applied the log, as far as this node knows.
     pub applied: Option<u64>,

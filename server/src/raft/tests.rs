@@ -36,7 +36,15 @@ async fn start(path: &Path, options: Options) -> Running {
     let snapshots = Snapshots::open(dir.snapshots_path(), 3).unwrap();
     let alarm = Alarm::default();
     let purged = log.status().purged;
-    let start = machine::Options { node_id: options.node_id, guest, snapshots, purged, committed: None, alarm };
+    let start = machine::Options {
+        node_id: options.node_id,
+        guest,
+        snapshots,
+        purged,
+        committed: None,
+        quarantined: None,
+        alarm,
+    };
     let machine = Machine::start(start).unwrap();
     let node_id = options.node_id;
     let local = move || Local {
@@ -47,7 +55,7 @@ async fn start(path: &Path, options: Options) -> Running {
         frame_bytes_max: 1 << 30,
     };
     let clock = Clock::new(crate::time::Options::default());
-    let cluster = Cluster::start(options, log, machine.clone(), clock, local).await.unwrap();
+    let cluster = Cluster::start(options, log, machine.clone(), clock, dir.ward(), local).await.unwrap();
     Running { cluster, machine, _dir: dir }
 }
 

@@ -85,6 +85,10 @@ impl Cluster {
         if followed(&metrics) != Some(leader) {
             return;
         }
+        // Whose state is wrong leads only if nobody else can, which Raft's own timeout shows.
+        if self.shared.machine.standing().is_quarantined() {
+            std::future::pending::<()>().await;
+        }
         let last: Option<LogId> = self.shared.log.status().last;
         let request = TransferLeaderRequest::<TypeConfig>::new(metrics.vote, self.shared.node_id, last);
         match self.shared.raft.handle_transfer_leader(request).await {

@@ -5,6 +5,8 @@
 //! FORMAT       "uhaha-server data 1\n": what wrote this directory; anything else is refused
 //! log.redb     the log, the vote and the node's identity: see `schema`
 //! snapshots/   one file a snapshot: see `snapshots`
+//! QUARANTINE   there while the machine's state is known to be wrong: see `ward`
+//! evidence/    what was found out about such states: see `ward`
 //! ```
 //!
 //! `node` opens the directory and gives the log to `raft` and the snapshots to `machine`. Nothing here knows a rule of
@@ -13,6 +15,7 @@
 pub mod log;
 pub mod schema;
 pub mod snapshots;
+pub mod ward;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -69,6 +72,11 @@ impl DataDir {
     /// For `snapshots::Snapshots::open`.
     pub fn snapshots_path(&self) -> PathBuf {
         self.path.join("snapshots")
+    }
+
+    /// What the directory knows of a wrong state.
+    pub fn ward(&self) -> ward::Ward {
+        ward::Ward::new(&self.path)
     }
 
     fn check_format(&self) -> Result<(), Error> {

@@ -9,6 +9,8 @@ mod cluster;
 mod command;
 mod config;
 mod connection;
+#[cfg(debug_assertions)]
+mod debug;
 mod info;
 mod pubsub;
 mod raft;
@@ -139,7 +141,10 @@ impl super::table::Row {
 
 pub(super) fn all() -> impl Iterator<Item = &'static Builtin> {
     let rows = [connection::ROWS, client::ROWS, acl::ROWS, server::ROWS, command::ROWS, config::ROWS, raft::ROWS];
-    rows.into_iter().chain([cluster::ROWS, sentinel::ROWS, pubsub::ROWS]).flatten()
+    let rows = rows.into_iter().chain([cluster::ROWS, sentinel::ROWS, pubsub::ROWS]);
+    #[cfg(debug_assertions)]
+    let rows = rows.chain([debug::ROWS]);
+    rows.flatten()
 }
 
 /// The reply of a family's `HELP`: its members with their arguments and summaries, in Redis' form.

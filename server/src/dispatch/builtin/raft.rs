@@ -102,6 +102,7 @@ fn info(call: Call<'_>) -> Answer {
 /// In the order of their names.
 pub(super) fn fields(dispatcher: &Dispatcher) -> Vec<(&'static str, String)> {
     let status = dispatcher.backend.status();
+    let machine = dispatcher.backend.machine();
     let members = dispatcher.backend.members();
     let configuration: Vec<String> = members
         .iter()
@@ -116,6 +117,9 @@ pub(super) fn fields(dispatcher: &Dispatcher) -> Vec<(&'static str, String)> {
     vec![
         ("applied_index", status.applied_index().to_string()),
         ("commit_index", status.commit_index().to_string()),
+        ("digest", machine.digests.running.to_string()),
+        ("digest_index", machine.digests.index.to_string()),
+        ("digest_verified_index", machine.verified.to_string()),
         ("fsm_pending", status.apply_pending.to_string()),
         ("id", status.node.name.clone()),
         ("last_log_index", status.last_log_index().to_string()),
@@ -128,7 +132,10 @@ pub(super) fn fields(dispatcher: &Dispatcher) -> Vec<(&'static str, String)> {
         ("node_id", status.node_id.to_string()),
         ("num_peers", members.iter().filter(|member| member.node_id != status.node_id).count().to_string()),
         ("purged_index", status.purged_index().to_string()),
+        ("standing", machine.standing.as_str().to_owned()),
         ("state", status.role.to_string()),
+        ("state_digest", machine.marked.state.unwrap_or_default().to_string()),
+        ("state_digest_index", machine.marked.index.to_string()),
         ("term", status.term.to_string()),
         ("voter", status.voter.to_string()),
     ]

@@ -30,6 +30,8 @@ const TEMP_SUFFIX: &str = ".tmp";
 const DAMAGED_SUFFIX: &str = ".damaged";
 /// How many snapshots may stand between one and the whole one that it adds to, that one included.
 pub const INCREMENTS_MAX: usize = 8;
+/// As large as snapshots, and of interest to nobody but whoever looks into one failure.
+const SET_ASIDE_MAX: usize = 3;
 
 /// A handle; clones share one directory.
 #[derive(Clone, Debug)]
@@ -149,13 +151,22 @@ impl Snapshots {
         Ok(read().map_err(|source| Error::Read { path, source })?.into())
     }
 
-    /// Takes a damaged snapshot out of the list. The file stays, for whoever wants to know what happened to it.
+    /// Takes a snapshot that is not to be used out of the list. The file stays, for whoever wants to know what happened to
+    /// it, until newer ones are more than enough.
     pub fn set_aside(&self, id: &str) -> Result<(), Error> {
         let _names = self.lock_names();
         let path = self.file_path(&header_of(id)?.id());
         fs::rename(&path, path.with_extension(&DAMAGED_SUFFIX[1..]))
             .and_then(|()| sync_dir(&self.shared.dir))
-            .map_err(|source| Error::Write { path, source })
+            .map_err(|source| Error::Write { path, source })?;
+        let mut aside = names(&self.shared.dir)?;
+        aside.retain(|name| name.ends_with(DAMAGED_SUFFIX));
+        aside.sort();
+        for oldest in aside.iter().rev().skip(SET_ASIDE_MAX) {
+            let path = self.shared.dir.join(oldest);
+            fs::remove_file(&path).map_err(|source| Error::Remove { path, source })?;
+        }
+        Ok(())
     }
 
     /// Copies a snapshot file from elsewhere, after checking all of it.

@@ -57,6 +57,18 @@ fn keeps_the_newest_and_removes_what_a_crash_left() {
 }
 
 #[test]
+fn what_is_set_aside_is_out_of_the_list_and_bounded() {
+    let temp = tempfile::tempdir().unwrap();
+    let snapshots = Snapshots::open(temp.path(), 9).unwrap();
+    let ids: Vec<String> = (1..=7).map(|index| write(&snapshots, 1, index, &[b"x"]).id).collect();
+    ids[..5].iter().for_each(|id| snapshots.set_aside(id).unwrap());
+    assert_eq!(snapshots.list().unwrap().len(), 2);
+    let kept = |id: &str| temp.path().join(format!("{id}.damaged")).exists();
+    assert_eq!(ids.iter().map(|id| kept(id)).collect::<Vec<_>>(), [false, false, true, true, true, false, false]);
+    assert!(matches!(snapshots.read(&ids[4]), Err(Error::Unknown { .. })));
+}
+
+#[test]
 fn every_flipped_byte_and_every_cut_is_found() {
     let temp = tempfile::tempdir().unwrap();
     let snapshots = Snapshots::open(temp.path(), 3).unwrap();
