@@ -3,19 +3,24 @@
 //! The bytes are the same in memory, on the wire and on disk. Numbers are little endian:
 //!
 //! ```text
-//! u8 version (1) │ u8 flags │ u64 stamp │ [u64 seed] │ [u32 count │ count × origin] │ u32 count │ count × command
-//! flags:   bit 0: there is a seed, bit 1: there are origins
+//! u8 version (1) │ u8 flags │ u64 stamp │ [u64 seed] │ [u32 count │ count × origin] │ [settings]
+//!     │ u32 count │ count × command
+//! flags:   bit 0: there is a seed, bit 1: there are origins, bit 2: there are settings
 //! origin:  u64 node │ u64 request │ u32 first │ u32 count
+//! settings: u8 kind, 1 first or 2 changed │ u32 length │ bytes of `Settings`
 //! command: u32 words │ words × { u32 length │ bytes }     the first word is the name
 //! ```
 //!
 //! A proposal with a seed is a tick: before its commands, every replica reseeds its generator and calls the guest's
 //! `tick`. A tick on its own has no commands.
 //!
+//! Settings are in force from before the tick and the commands of the proposal on.
+//!
 //! An origin says which commands another node forwarded to the leader. When that node applies the proposal itself it has
 //! their replies, even if the leader is gone before it could answer.
 
 use crate::command::Command;
+use crate::settings::{self, Change, Settings};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -23,6 +28,9 @@ use std::fmt;
 const VERSION: u8 = 1;
 const FLAG_SEED: u8 = 1;
 const FLAG_ORIGINS: u8 = 2;
+const FLAG_SETTINGS: u8 = 4;
+const SETTINGS_FIRST: u8 = 1;
+const SETTINGS_CHANGED: u8 = 2;
 const ORIGIN_BYTES: usize = 8 + 8 + 4 + 4;
 
 /// One normal log entry's payload, encoded.
@@ -38,6 +46,7 @@ pub struct Header {
     pub seed: Option<u64>,
     /// In the order of their commands; commands of the leader's own clients have none.
     pub origins: Vec<Origin>,
+    pub settings: Option<Change>,
     /// How many commands follow.
     pub count: u32,
 }
@@ -69,6 +78,10 @@ pub enum Error {
     NoName,
     #[error("proposal with an origin of more commands than there are")]
     Origin,
+    #[error("proposal with settings of unknown kind {0}")]
+    UnknownSettings(u8),
+    #[error("proposal with settings that cannot be read")]
+    Settings(#[from] settings::Error),
 }
 
 impl Proposal {
@@ -78,10 +91,22 @@ impl Proposal {
         origins: &[Origin],
         commands: impl Iterator<Item = &'a Command> + Clone,
     ) -> Proposal {
+        Proposal::encode_with(stamp, seed, origins, None, commands)
+    }
+
+    pub fn encode_with<'a>(
+        stamp: u64,
+        seed: Option<u64>,
+        origins: &[Origin],
+        settings: Option<&Change>,
+        commands: impl Iterator<Item = &'a Command> + Clone,
+    ) -> Proposal {
         let bytes = commands.clone().map(Command::bytes).sum::<usize>();
         let mut out = BytesMut::with_capacity(1 + 1 + 8 + 8 + 4 + ORIGIN_BYTES * origins.len() + 4 + bytes);
+        let flags =
+            [(seed.is_some(), FLAG_SEED), (!origins.is_empty(), FLAG_ORIGINS), (settings.is_some(), FLAG_SETTINGS)];
         out.put_u8(VERSION);
-        out.put_u8(seed.map_or(0, |_| FLAG_SEED) | if origins.is_empty() { 0 } else { FLAG_ORIGINS });
+        out.put_u8(flags.iter().filter(|(there, _)| *there).map(|(_, flag)| flag).sum());
         out.put_u64_le(stamp);
         if let Some(seed) = seed {
             out.put_u64_le(seed);
@@ -94,6 +119,12 @@ impl Proposal {
             out.put_u64_le(origin.request);
             out.put_u32_le(origin.first);
             out.put_u32_le(origin.count);
+        }
+        if let Some(change) = settings {
+            let bytes = change.settings().encode();
+            out.put_u8(if matches!(change, Change::First(_)) { SETTINGS_FIRST } else { SETTINGS_CHANGED });
+            out.put_u32_le(bytes.len() as u32);
+            out.put_slice(&bytes);
         }
         let count_at = out.len();
         out.put_u32_le(0);
@@ -140,7 +171,7 @@ impl Proposal {
             return Err(Error::UnknownVersion(version));
         }
         let flags = rest.try_get_u8().map_err(|_| Error::CutShort)?;
-        if flags & !(FLAG_SEED | FLAG_ORIGINS) != 0 {
+        if flags & !(FLAG_SEED | FLAG_ORIGINS | FLAG_SETTINGS) != 0 {
             return Err(Error::UnknownFlags(flags));
         }
         let stamp = rest.try_get_u64_le().map_err(|_| Error::CutShort)?;
@@ -151,6 +182,10 @@ impl Proposal {
         let origins = match flags & FLAG_ORIGINS {
             0 => Vec::new(),
             _ => origins(&mut rest)?,
+        };
+        let settings = match flags & FLAG_SETTINGS {
+            0 => None,
+            _ => Some(settings_change(&mut rest)?),
         };
         let count = rest.try_get_u32_le().map_err(|_| Error::CutShort)?;
         if origins.iter().any(|origin| u64::from(origin.first) + u64::from(origin.count) > u64::from(count)) {
@@ -171,7 +206,7 @@ impl Proposal {
             commands.push(Command::new(args).ok_or(Error::NoName)?);
         }
         match rest.len() {
-            0 => Ok((Header { stamp, seed, origins, count }, commands)),
+            0 => Ok((Header { stamp, seed, origins, settings, count }, commands)),
             left => Err(Error::TrailingBytes(left)),
         }
     }
@@ -189,6 +224,20 @@ fn origins(rest: &mut Bytes) -> Result<Vec<Origin>, Error> {
         count: rest.get_u32_le(),
     };
     Ok((0..count).map(origin).collect())
+}
+
+fn settings_change(rest: &mut Bytes) -> Result<Change, Error> {
+    let kind = rest.try_get_u8().map_err(|_| Error::CutShort)?;
+    let length = rest.try_get_u32_le().map_err(|_| Error::CutShort)? as usize;
+    if length > rest.len() {
+        return Err(Error::CutShort);
+    }
+    let bytes = rest.split_to(length);
+    match kind {
+        SETTINGS_FIRST => Ok(Change::First(Settings::decode(&bytes)?)),
+        SETTINGS_CHANGED => Ok(Change::To(Settings::decode(&bytes)?)),
+        other => Err(Error::UnknownSettings(other)),
+    }
 }
 
 impl fmt::Debug for Proposal {
@@ -211,6 +260,10 @@ mod tests {
         Command::new(words.iter().map(|word| Bytes::copy_from_slice(word.as_bytes())).collect()).unwrap()
     }
 
+    fn settings() -> Settings {
+        Settings { module: "m".to_owned(), engine: "e".to_owned(), limits: settings::Limits::DEFAULT }
+    }
+
     #[test]
     fn roundtrip_batch_and_tick() {
         let commands = [command(&["SET", "a", "1"]), command(&["TICKET"]), command(&["SET", "", ""])];
@@ -225,8 +278,10 @@ mod tests {
     #[test]
     fn rejects_every_cut_and_every_tail() {
         let origin = Origin { node_id: 3, request: 4, first: 0, count: 1 };
-        let whole = Proposal::encode(7, Some(1), &[origin], [command(&["SET", "a", "1"])].iter());
+        let change = Change::To(settings());
+        let whole = Proposal::encode_with(7, Some(1), &[origin], Some(&change), [command(&["SET", "a", "1"])].iter());
         assert_eq!(whole.decode().unwrap().0.origins, [origin]);
+        assert_eq!(whole.decode().unwrap().0.settings, Some(change));
         assert_eq!(whole.origins(), [origin]);
         for end in 0..whole.as_bytes().len() {
             let cut = Proposal::from_bytes(whole.as_bytes().slice(..end));
@@ -243,13 +298,26 @@ mod tests {
         bytes[0] = 2;
         assert_eq!(Proposal::from_bytes(bytes.clone().into()).decode().unwrap_err(), Error::UnknownVersion(2));
         bytes[0] = 1;
-        bytes[1] = 4;
-        assert_eq!(Proposal::from_bytes(bytes.into()).decode().unwrap_err(), Error::UnknownFlags(4));
+        bytes[1] = 0x80;
+        assert_eq!(Proposal::from_bytes(bytes.into()).decode().unwrap_err(), Error::UnknownFlags(0x80));
         let origin = Origin { node_id: 3, request: 4, first: 1, count: u32::MAX };
         let lie = Proposal::encode(7, None, &[origin], [command(&["PING"])].iter());
         assert_eq!(lie.decode().unwrap_err(), Error::Origin);
         let huge = [&[1, 0][..], &[0; 8], &[1, 0, 0, 0], &[0, 0, 0, 0]].concat();
         assert_eq!(Proposal::from_bytes(huge.into()).decode().unwrap_err(), Error::NoName);
+    }
+
+    #[test]
+    fn rejects_settings_of_unknown_kind_and_version() {
+        let whole = Proposal::encode_with(7, None, &[], Some(&Change::First(settings())), [].iter());
+        assert_eq!(whole.decode().unwrap().0.settings, Some(Change::First(settings())));
+        let with = |at: usize, byte: u8| {
+            let mut bytes = whole.as_bytes().to_vec();
+            bytes[at] = byte;
+            Proposal::from_bytes(bytes.into()).decode().unwrap_err()
+        };
+        assert_eq!(with(10, 3), Error::UnknownSettings(3));
+        assert_eq!(with(15, 9), Error::Settings(settings::Error::UnknownVersion(9)));
     }
 
     #[test]
