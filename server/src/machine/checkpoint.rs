@@ -2,8 +2,9 @@
 
 use super::replica::instantiate;
 use crate::fault::Fault;
-use crate::guest::{Guest, Image, Instance, Source};
+use crate::guest::{Guest, Image, Instance, Limits, Source};
 use crate::proposal::Proposal;
+use crate::settings::Settings;
 use std::sync::Arc;
 
 /// The whole state at one log index. Cheap to clone.
@@ -15,12 +16,19 @@ pub(super) struct Checkpoint {
     pub(super) boot: u64,
     /// Whether the guest's last tick asked for more.
     pub(super) ticking: bool,
+    /// Those in force; `None` before a proposal has set them.
+    pub(super) settings: Option<Arc<Settings>>,
 }
 
 impl Checkpoint {
+    /// What the guest is held to: what the log says, or what the node was started with until it says something.
+    pub(super) fn limits(&self, guest: &Guest) -> Limits {
+        self.settings.as_ref().map_or(guest.limits(), |settings| settings.limits)
+    }
+
     /// A fresh instance with this state.
     pub(super) fn instance(&self, guest: &Guest) -> Result<Instance, Fault> {
-        let mut instance = instantiate(guest)?;
+        let mut instance = instantiate(guest, self.limits(guest))?;
         instance.restore(&self.image)?;
         instance.with_source(|source| *source = self.source.clone());
         Ok(instance)

@@ -4,16 +4,18 @@
 //! proposals applied since. When a proposal fails anywhere, the replica goes back to the base, applies the journal
 //! again and then runs the failed proposal's steps one at a time, leaving out those that fail: each failed command
 //! leaves no trace, and all of it happens alike on every replica and on every replay, because it depends on the log
-//! alone.
+//! alone. That includes the limits: a proposal sets them (`obedience`).
 
 use super::checkpoint::{Checkpoint, Journal};
+use super::obedience;
 use crate::command::Command;
 use crate::fault::Fault;
-use crate::guest::{Call, Failure, Guest, Instance, REPLIES_BYTES_MAX};
+use crate::guest::{Call, Failure, Guest, Instance, Limits};
 use crate::proposal::{Header, Proposal};
 use crate::replies::Replies;
 use crate::reply::ErrorCode;
 use crate::resp3::{PutToken, Token};
+use crate::settings::Settings;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -30,6 +32,8 @@ pub(super) struct Replica {
     boot: u64,
     /// Whether the guest's last tick asked for more.
     ticking: bool,
+    /// Those in force; `None` before a proposal has set them.
+    settings: Option<Arc<Settings>>,
     /// Whether the guest's log lines are dropped.
     silent: bool,
     ticks: u64,
@@ -58,8 +62,9 @@ impl Output {
 impl Replica {
     /// The state before the first entry.
     pub(super) fn new(guest: Arc<Guest>) -> Result<Replica, Fault> {
-        let mut writer = instantiate(&guest)?;
-        let base = Checkpoint { image: Arc::new(writer.capture()?), source: writer.source(), boot: 0, ticking: true };
+        let mut writer = instantiate(&guest, guest.limits())?;
+        let (image, source) = (Arc::new(writer.capture()?), writer.source());
+        let base = Checkpoint { image, source, boot: 0, ticking: true, settings: None };
         Ok(Replica::with(guest, writer, base))
     }
 
@@ -78,6 +83,7 @@ impl Replica {
             reader: None,
             boot: base.boot,
             ticking: base.ticking,
+            settings: base.settings.clone(),
             base,
             journal: Journal::default(),
             guest,
@@ -106,6 +112,14 @@ impl Replica {
         self.ticks
     }
 
+    pub(super) fn settings(&self) -> Option<&Arc<Settings>> {
+        self.settings.as_ref()
+    }
+
+    fn limits(&self) -> Limits {
+        self.settings.as_ref().map_or(self.guest.limits(), |settings| settings.limits)
+    }
+
     pub(super) fn traps(&self) -> u64 {
         self.traps
     }
@@ -127,6 +141,12 @@ impl Replica {
     pub(super) fn apply(&mut self, index: u64, proposal: &Proposal) -> Result<Replies, Fault> {
         let undecodable = |error| Fault::because(format!("the entry at index {index} cannot be decoded"), error);
         let (header, commands) = proposal.decode().map_err(undecodable)?;
+        obedience::check(&self.guest, self.settings.as_ref(), index, &header)?;
+        if !self.silent
+            && let Some(settings) = obedience::following(self.settings.as_ref(), &header)
+        {
+            obedience::announce(index, self.settings.as_deref(), &settings);
+        }
         self.ticks += u64::from(header.seed.is_some());
         match self.run(&header, &commands) {
             Ok(output) => {
@@ -144,7 +164,8 @@ impl Replica {
     /// Takes a new base: the state as it stands.
     pub(super) fn checkpoint(&mut self) -> Result<Checkpoint, Fault> {
         let image = Arc::new(self.writer.capture()?);
-        self.base = Checkpoint { image, source: self.writer.source(), boot: self.boot, ticking: self.ticking };
+        let (source, settings) = (self.writer.source(), self.settings.clone());
+        self.base = Checkpoint { image, source, boot: self.boot, ticking: self.ticking, settings };
         self.journal = Journal::default();
         Ok(self.base.clone())
     }
@@ -244,6 +265,11 @@ impl Replica {
         if self.boot == 0 {
             self.boot = header.stamp;
         }
+        if let Some(settings) = obedience::following(self.settings.as_ref(), header) {
+            self.writer.set_limits(settings.limits);
+            self.reader = None;
+            self.settings = Some(settings);
+        }
         self.writer.with_source(|source| {
             source.advance(header.stamp);
             if let Some(seed) = header.seed {
@@ -274,6 +300,7 @@ impl Replica {
         self.reader = None;
         self.boot = self.base.boot;
         self.ticking = self.base.ticking;
+        self.settings = self.base.settings.clone();
         Ok(())
     }
 
@@ -332,11 +359,14 @@ impl Replica {
         commands: impl Iterator<Item = &'a Command>,
     ) -> Result<Output, Fault> {
         let mut output = Output::default();
+        let limit = self.limits().replies_bytes_max;
         for (call, command) in calls.iter().zip(commands) {
             let mut one = Output::default();
-            match self.fresh_reader()?.run(&[*call], &mut one.bytes, &mut one.ends) {
-                Ok(()) if output.bytes.len() + one.bytes.len() <= REPLIES_BYTES_MAX => output.push(&one.bytes),
-                Ok(()) => output.push(&trapped_read(command, &too_big(output.bytes.len() + one.bytes.len()))),
+            let ran = self.fresh_reader()?.run(&[*call], &mut one.bytes, &mut one.ends);
+            let bytes = (output.bytes.len() + one.bytes.len()) as u64;
+            match ran {
+                Ok(()) if bytes <= limit => output.push(&one.bytes),
+                Ok(()) => output.push(&trapped_read(command, &Failure::TooBig { bytes, limit })),
                 Err(Failure::Host(fault)) => return Err(fault),
                 Err(failure) => {
                     self.reader = None;
@@ -350,10 +380,10 @@ impl Replica {
     fn fresh_reader(&mut self) -> Result<&mut Instance, Fault> {
         let mut reader = match self.reader.take() {
             Some(reader) => reader,
-            None => instantiate(&self.guest)?,
+            None => instantiate(&self.guest, self.limits())?,
         };
         if !reader.view(&mut self.writer)? {
-            reader = instantiate(&self.guest)?;
+            reader = instantiate(&self.guest, self.limits())?;
             reader.view(&mut self.writer)?;
         }
         Ok(self.reader.insert(reader))
@@ -372,12 +402,9 @@ impl Replica {
     }
 }
 
-pub(super) fn instantiate(guest: &Guest) -> Result<Instance, Fault> {
-    guest.instantiate().map_err(|failure| Fault::because("a fresh instance of the guest failed to start", failure))
-}
-
-fn too_big(bytes: usize) -> Failure {
-    Failure::TooBig { bytes, limit: REPLIES_BYTES_MAX }
+pub(super) fn instantiate(guest: &Guest, limits: Limits) -> Result<Instance, Fault> {
+    let instance = guest.instantiate_within(limits);
+    instance.map_err(|failure| Fault::because("a fresh instance of the guest failed to start", failure))
 }
 
 fn code(failure: &Failure) -> ErrorCode {

@@ -10,6 +10,7 @@
 use super::checkpoint::Checkpoint;
 use crate::fault::Fault;
 use crate::guest::{Extent, Guest, Image, MemoryImage, Source};
+use crate::settings::{self, Settings};
 use crate::storage::snapshots::{self, SnapshotInfo, Snapshots};
 use crate::type_config::{LogId, Membership, Node, NodeId, SnapshotMeta};
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Memory number and offset before an extent's bytes.
 const EXTENT_HEADER_BYTES: usize = 4 + 8;
 
@@ -28,8 +29,8 @@ pub struct Header {
     /// SHA-256 of the module whose state this is.
     pub module: String,
     pub machine_name: String,
-    /// Engine, settings and processor features of the node that wrote it.
-    pub fingerprint: String,
+    /// The settings in force, as `Settings` encodes them; empty before a proposal has set them.
+    settings: Vec<u8>,
     pub meta: SnapshotMeta,
     source: Source,
     boot: u64,
@@ -48,6 +49,8 @@ pub enum Error {
     NoHeader,
     #[error("the snapshot's header cannot be decoded")]
     Header(#[source] postcard::Error),
+    #[error("the snapshot's settings cannot be read")]
+    Settings(#[from] settings::Error),
     #[error("the snapshot has version {0}, this server reads version {VERSION}")]
     Version(u32),
     #[error("the snapshot was made with another module ({theirs}, this one is {ours}); start with that module")]
@@ -75,7 +78,7 @@ pub(super) fn write(
         version: VERSION,
         module: guest.hash().to_owned(),
         machine_name: guest.description().name.clone(),
-        fingerprint: guest.fingerprint(),
+        settings: checkpoint.settings.as_ref().map(|settings| settings.encode()).unwrap_or_default(),
         meta: meta.clone(),
         source: checkpoint.source.clone(),
         boot: checkpoint.boot,
@@ -124,8 +127,12 @@ pub(super) fn read(snapshots: &Snapshots, guest: &Guest, id: &str) -> Result<(Sn
         let (number, extent) = extent(&chunk).ok_or(Error::Extent)?;
         memories.get_mut(number).ok_or(Error::Extent)?.extents.push(extent);
     }
+    let settings = match header.settings.is_empty() {
+        true => None,
+        false => Some(Arc::new(Settings::decode(&header.settings)?)),
+    };
     let image = Arc::new(Image { globals: header.globals, memories });
-    let checkpoint = Checkpoint { image, source: header.source, boot: header.boot, ticking: header.ticking };
+    let checkpoint = Checkpoint { image, source: header.source, boot: header.boot, ticking: header.ticking, settings };
     Ok((header.meta, checkpoint))
 }
 

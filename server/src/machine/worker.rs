@@ -155,7 +155,7 @@ impl Worker {
         Ok(())
     }
 
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         self.shared.publish(Status {
             now: self.replica.now(),
             boot: self.replica.boot(),
@@ -166,6 +166,7 @@ impl Worker {
             ticks: self.replica.ticks(),
             ticking: self.replica.ticking(),
             replaying: self.replay.is_some(),
+            settings: self.replica.settings().cloned(),
         });
     }
 }
