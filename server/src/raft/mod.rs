@@ -12,6 +12,7 @@
 //!
 //! openraft's types end in this folder: what comes out is `Error`, `Status` and `Member`.
 
+mod agreement;
 mod clocks;
 mod compaction;
 mod error;
@@ -47,6 +48,7 @@ pub use self::rewrite::{begin_after, take_over};
 pub use self::rpc::Change;
 pub use self::status::{Member, Role, Status, View, Visible};
 
+use self::agreement::Agreement;
 use self::clocks::Clocks;
 use self::compaction::Compaction;
 use self::forward::{Forward, Way};
@@ -126,6 +128,7 @@ impl Cluster {
         local: impl Fn() -> Local + Send + Sync + 'static,
     ) -> Result<Cluster, Error> {
         let config = Arc::new(options.openraft()?);
+        agreement::check_log(&log, &machine).await?;
         let peers = Peers::new(local);
         let forward = Forward::new(peers.clone(), options.forward, options.leader_wait)?;
         let network = network::Factory {
@@ -143,7 +146,8 @@ impl Cluster {
         let stopping = CancellationToken::new();
         let compaction = Compaction::new(raft.clone(), log.clone(), &options);
         let tasks = TaskTracker::new();
-        let proposer = Proposer::new(raft.clone(), machine.clone(), writes.clone(), clock.clone(), &options);
+        let agreement = Agreement::new(machine.clone(), presence.clone(), options.node_id);
+        let proposer = Proposer::new(raft.clone(), machine.clone(), writes.clone(), clock.clone(), agreement, &options);
         let lease = options.lease().map(|age_max| Lease::new(age_max, presence.clone(), stopping.clone()));
         let policy = Policy::Linearizable { raft: raft.clone(), lease };
         let reading = Reads::new(policy, machine.clone(), reads.clone(), &options);

@@ -139,6 +139,8 @@ pub(super) struct Join {
     pub(super) node: Node,
     /// SHA-256 of its module.
     pub(super) module: String,
+    /// The fingerprint of its engine.
+    pub(super) engine: String,
     pub(super) voter: bool,
     pub(super) stage: Stage,
 }
@@ -184,6 +186,8 @@ pub(super) struct Recruit {
     pub(super) node: Node,
     /// SHA-256 of its module.
     pub(super) module: String,
+    /// The fingerprint of its engine.
+    pub(super) engine: String,
     /// How many nodes it begins a cluster with.
     pub(super) expect: usize,
 }
@@ -225,13 +229,15 @@ pub enum Change {
 }
 
 /// What a node says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pong {
     pub(super) applied: u64,
     /// Of a leader alone.
     pub(super) lead: Option<Lead>,
     /// Whether it elects no other leader while the lease of one may last.
     pub(super) keeps_leases: bool,
+    /// Those that it was started with, as `Settings` encodes them.
+    pub(super) settings: Vec<u8>,
     /// What its clock shows, in nanoseconds since the Unix epoch.
     pub(super) clock: u64,
 }
