@@ -25,8 +25,8 @@ const LAYERS: [(&str, &[&str]); 15] = [
 ];
 
 /// What every layer shares, from the bottom up: each may import those before it.
-const VOCABULARY: [&str; 9] =
-    ["fault", "pace", "digest", "command", "resp3", "reply", "replies", "proposal", "type_config"];
+const VOCABULARY: [&str; 10] =
+    ["fault", "pace", "digest", "command", "resp3", "reply", "replies", "settings", "proposal", "type_config"];
 
 /// Crates that only these places may name.
 const HOMES: [(&str, &[&str]); 15] = [

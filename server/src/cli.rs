@@ -11,6 +11,7 @@ use crate::config::{self, Addresses, Config, NtpServers};
 use crate::dispatch;
 use crate::module::Module;
 use crate::net::{Address, tls};
+use crate::settings::{LOG_LINES_PER_SECOND, Limits};
 use crate::telemetry::{Format, Level};
 use clap::{ArgAction, Parser, ValueEnum};
 use std::ffi::OsString;
@@ -47,14 +48,32 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value_t = Interval::from_millis(200), help_heading = GUEST)]
     pub(crate) tick: Interval,
     /// Fuel of one command, about an instruction each; more ends it with -FUEL and without a trace.
-    #[arg(long, value_name = "COUNT", default_value_t = Count(10_000_000_000), help_heading = GUEST)]
+    #[arg(long, value_name = "COUNT", default_value_t = Count(Limits::DEFAULT.fuel_max), help_heading = GUEST)]
     pub(crate) guest_fuel: Count,
+    /// Fuel of one tick.
+    #[arg(long, value_name = "COUNT", default_value_t = Count(Limits::DEFAULT.tick_fuel_max), help_heading = GUEST)]
+    pub(crate) guest_tick_fuel: Count,
+    /// Fuel of the guest's start; a guest that needs more is refused.
+    #[arg(long, value_name = "COUNT", default_value_t = Count(Limits::DEFAULT.start_fuel_max), help_heading = GUEST)]
+    pub(crate) guest_start_fuel: Count,
     /// Largest memory of the guest; more ends a command with -OOM and without a trace.
-    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(4 << 30), help_heading = GUEST)]
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(Limits::DEFAULT.memory_bytes_max), help_heading = GUEST)]
     pub(crate) guest_memory: ByteSize,
+    /// Most elements of a table of the guest.
+    #[arg(long, value_name = "COUNT", default_value_t = Count(Limits::DEFAULT.table_elements_max), help_heading = GUEST)]
+    pub(crate) guest_table: Count,
+    /// Most core instances, tables and memories of a component, of each.
+    #[arg(long, value_name = "COUNT", default_value_t = Count(Limits::DEFAULT.instances_max), help_heading = GUEST)]
+    pub(crate) guest_instances: Count,
     /// Largest reply of one command; more ends it with -TOOBIG and without a trace.
-    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(64 << 20), help_heading = GUEST)]
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(Limits::DEFAULT.reply_bytes_max), help_heading = GUEST)]
     pub(crate) guest_reply: ByteSize,
+    /// Largest sum of the replies to one log entry; what is over ends with -TOOBIG.
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(Limits::DEFAULT.replies_bytes_max), help_heading = GUEST)]
+    pub(crate) guest_replies: ByteSize,
+    /// Most lines in a second that the guest may log; the rest is dropped and counted.
+    #[arg(long, value_name = "COUNT", default_value_t = Count(u64::from(LOG_LINES_PER_SECOND)), help_heading = GUEST)]
+    pub(crate) guest_log_lines: Count,
 
     /// Where to listen; :PORT is every interface. Several with commas between them.
     #[arg(short, long, value_name = "HOST:PORT", default_value = "127.0.0.1:11001", help_heading = NODE)]

@@ -10,6 +10,7 @@ use crate::dispatch::Redirect;
 use crate::module::Module;
 use crate::net::Address;
 use crate::net::tls::{self, AuthClients};
+use crate::settings::{Limits, REPLIES_BYTES_CEILING};
 use crate::telemetry;
 use crate::time::{ServerName, WrongServer};
 use std::fmt;
@@ -31,10 +32,10 @@ pub struct Config {
     pub ntp_interval: Duration,
     /// How far the clocks of a cluster may be apart before the leader warns.
     pub clock_skew_max: Duration,
-    /// Fuel of one command.
-    pub guest_fuel: u64,
-    pub guest_memory_bytes: u64,
-    pub guest_reply_bytes: usize,
+    /// What this node wants the cluster's guest to be held to.
+    pub guest_limits: Limits,
+    /// In a second.
+    pub guest_log_lines: u32,
 
     pub addresses: Vec<Address>,
     /// What the operator calls this node.
@@ -170,9 +171,17 @@ impl Config {
             ntp: args.ntp.map_or_else(Vec::new, |servers| servers.0),
             ntp_interval: args.ntp_interval.0,
             clock_skew_max: args.max_clock_skew.0,
-            guest_fuel: args.guest_fuel.0,
-            guest_memory_bytes: args.guest_memory.0,
-            guest_reply_bytes: args.guest_reply.as_usize(),
+            guest_limits: Limits {
+                fuel_max: args.guest_fuel.0,
+                tick_fuel_max: args.guest_tick_fuel.0,
+                start_fuel_max: args.guest_start_fuel.0,
+                memory_bytes_max: args.guest_memory.0,
+                table_elements_max: args.guest_table.0,
+                instances_max: args.guest_instances.0,
+                reply_bytes_max: args.guest_reply.0,
+                replies_bytes_max: args.guest_replies.0,
+            },
+            guest_log_lines: u32::try_from(args.guest_log_lines.0).unwrap_or(u32::MAX),
             addresses,
             node_name,
             dir: args.dir,
@@ -231,9 +240,6 @@ impl Config {
             ("max-clock-skew", self.clock_skew_max.as_nanos() as u64),
             ("heartbeat", self.heartbeat.as_millis() as u64),
             ("election-timeout", self.election_timeout.as_millis() as u64),
-            ("guest-fuel", self.guest_fuel),
-            ("guest-memory", self.guest_memory_bytes),
-            ("guest-reply", self.guest_reply_bytes as u64),
             ("snapshot-log-entries", self.snapshot_log_entries),
             ("snapshot-log-bytes", self.snapshot_log_bytes),
             ("snapshot-keep", self.snapshot_keep as u64),
@@ -251,20 +257,22 @@ impl Config {
             ("max-inline-bytes", self.inline_bytes as u64),
             ("max-pipeline", self.pipeline_commands as u64),
         ];
-        for (name, value) in positive {
+        for (name, value) in positive.into_iter().chain(self.guest_limits.named()) {
             if value == 0 {
                 return Err(Error::Value(name, "0"));
             }
         }
         // One command must fit wherever commands go, or it could be read but never run. A number of 32 bits counts
         // the bytes of an argument in the log.
+        let (reply, replies) = (self.guest_limits.reply_bytes_max, self.guest_limits.replies_bytes_max);
         let fits = [
-            ("max-argument-bytes", self.argument_bytes, "max-request-bytes", self.request_bytes),
-            ("max-request-bytes", self.request_bytes, "queue-bytes", self.queue_bytes),
+            ("max-argument-bytes", self.argument_bytes as u64, "max-request-bytes", self.request_bytes as u64),
+            ("max-request-bytes", self.request_bytes as u64, "queue-bytes", self.queue_bytes as u64),
+            ("guest-reply", reply, "guest-replies", replies),
         ];
         for (small_name, small, large_name, large) in fits {
             if small > large {
-                let shown = |bytes: usize| units::ByteSize(bytes as u64).to_string();
+                let shown = |bytes: u64| units::ByteSize(bytes).to_string();
                 return Err(Error::Order(small_name, shown(small), large_name, shown(large)));
             }
         }
@@ -277,6 +285,9 @@ impl Config {
         }
         if self.ntp.len() > NTP_SERVERS_MAX {
             return Err(Error::Value("ntp", "more than 16 servers"));
+        }
+        if replies > REPLIES_BYTES_CEILING {
+            return Err(Error::Value("guest-replies", "more than 1GiB"));
         }
         if self.request_bytes > 1 << 30 {
             return Err(Error::Value("max-request-bytes", "more than 1GiB"));

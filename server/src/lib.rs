@@ -35,6 +35,7 @@ pub mod redis;
 pub mod replies;
 pub mod reply;
 pub mod resp3;
+pub mod settings;
 pub mod storage;
 pub mod telemetry;
 pub mod time;

@@ -3,15 +3,20 @@
 //! The bytes are the same in memory, on the wire and on disk. Numbers are little endian:
 //!
 //! ```text
-//! u8 version (1) │ u8 flags │ u64 stamp │ [u64 seed] │ [u32 count │ count × origin] │ [digests] │ u32 count │ count × command
-//! flags:   bit 0: there is a seed, bit 1: there are origins, bit 3: there are digests, bit 4: it is a mark
+//! u8 version (1) │ u8 flags │ u64 stamp │ [u64 seed] │ [u32 count │ count × origin] │ [settings] │ [digests]
+//!     │ u32 count │ count × command
+//! flags:   bit 0: there is a seed, bit 1: there are origins, bit 2: there are settings, bit 3: there are digests,
+//!          bit 4: it is a mark
 //! origin:  u64 node │ u64 request │ u32 first │ u32 count
+//! settings: u8 kind, 1 first or 2 changed │ u32 length │ bytes of `Settings`
 //! digests: u64 index │ u128 running │ u8 0, or 1 and u128 state
 //! command: u32 words │ words × { u32 length │ bytes }     the first word is the name
 //! ```
 //!
 //! A proposal with a seed is a tick: before its commands, every replica reseeds its generator and calls the guest's
 //! `tick`. A tick on its own has no commands.
+//!
+//! Settings are in force from before the tick and the commands of the proposal on.
 //!
 //! An origin says which commands another node forwarded to the leader. When that node applies the proposal itself it has
 //! their replies, even if the leader is gone before it could answer.
@@ -21,6 +26,7 @@
 
 use crate::command::Command;
 use crate::digest::{Digest, Digests};
+use crate::settings::{self, Change, Settings};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -28,6 +34,9 @@ use std::fmt;
 const VERSION: u8 = 1;
 const FLAG_SEED: u8 = 1;
 const FLAG_ORIGINS: u8 = 2;
+const FLAG_SETTINGS: u8 = 4;
+const SETTINGS_FIRST: u8 = 1;
+const SETTINGS_CHANGED: u8 = 2;
 const FLAG_DIGESTS: u8 = 8;
 const FLAG_MARK: u8 = 16;
 const ORIGIN_BYTES: usize = 8 + 8 + 4 + 4;
@@ -46,6 +55,7 @@ pub struct Header {
     pub seed: Option<u64>,
     /// In the order of their commands; commands of the leader's own clients have none.
     pub origins: Vec<Origin>,
+    pub settings: Option<Change>,
     pub checks: Checks,
     /// How many commands follow.
     pub count: u32,
@@ -89,6 +99,10 @@ pub enum Error {
     Digests,
     #[error("proposal with an origin of more commands than there are")]
     Origin,
+    #[error("proposal with settings of unknown kind {0}")]
+    UnknownSettings(u8),
+    #[error("proposal with settings that cannot be read")]
+    Settings(#[from] settings::Error),
 }
 
 impl Proposal {
@@ -98,27 +112,29 @@ impl Proposal {
         origins: &[Origin],
         commands: impl Iterator<Item = &'a Command> + Clone,
     ) -> Proposal {
-        Proposal::encode_with(stamp, seed, origins, Checks::default(), commands)
+        Proposal::encode_with(stamp, seed, origins, None, Checks::default(), commands)
     }
 
     pub fn encode_with<'a>(
         stamp: u64,
         seed: Option<u64>,
         origins: &[Origin],
+        settings: Option<&Change>,
         checks: Checks,
         commands: impl Iterator<Item = &'a Command> + Clone,
     ) -> Proposal {
         let bytes = commands.clone().map(Command::bytes).sum::<usize>();
         let header_bytes = 1 + 1 + 8 + 8 + 4 + ORIGIN_BYTES * origins.len() + DIGESTS_BYTES_MAX + 4;
         let mut out = BytesMut::with_capacity(header_bytes + bytes);
+        let flags = [
+            (seed.is_some(), FLAG_SEED),
+            (!origins.is_empty(), FLAG_ORIGINS),
+            (settings.is_some(), FLAG_SETTINGS),
+            (checks.digests.is_some(), FLAG_DIGESTS),
+            (checks.mark, FLAG_MARK),
+        ];
         out.put_u8(VERSION);
-        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-        out.put_u8(
-            flag(seed.is_some(), FLAG_SEED)
-                | flag(!origins.is_empty(), FLAG_ORIGINS)
-                | flag(checks.digests.is_some(), FLAG_DIGESTS)
-                | flag(checks.mark, FLAG_MARK),
-        );
+        out.put_u8(flags.iter().filter(|(there, _)| *there).map(|(_, flag)| flag).sum());
         out.put_u64_le(stamp);
         if let Some(seed) = seed {
             out.put_u64_le(seed);
@@ -131,6 +147,12 @@ impl Proposal {
             out.put_u64_le(origin.request);
             out.put_u32_le(origin.first);
             out.put_u32_le(origin.count);
+        }
+        if let Some(change) = settings {
+            let bytes = change.settings().encode();
+            out.put_u8(if matches!(change, Change::First(_)) { SETTINGS_FIRST } else { SETTINGS_CHANGED });
+            out.put_u32_le(bytes.len() as u32);
+            out.put_slice(&bytes);
         }
         if let Some(digests) = checks.digests {
             put_digests(&mut out, &digests);
@@ -185,7 +207,7 @@ impl Proposal {
             return Err(Error::UnknownVersion(version));
         }
         let flags = rest.try_get_u8().map_err(|_| Error::CutShort)?;
-        if flags & !(FLAG_SEED | FLAG_ORIGINS | FLAG_DIGESTS | FLAG_MARK) != 0 {
+        if flags & !(FLAG_SEED | FLAG_ORIGINS | FLAG_SETTINGS | FLAG_DIGESTS | FLAG_MARK) != 0 {
             return Err(Error::UnknownFlags(flags));
         }
         let stamp = rest.try_get_u64_le().map_err(|_| Error::CutShort)?;
@@ -197,6 +219,10 @@ impl Proposal {
             0 => Vec::new(),
             _ => origins(&mut rest)?,
         };
+        let settings = match flags & FLAG_SETTINGS {
+            0 => None,
+            _ => Some(settings_change(&mut rest)?),
+        };
         let digests = match flags & FLAG_DIGESTS {
             0 => None,
             _ => Some(digests(&mut rest)?),
@@ -206,7 +232,7 @@ impl Proposal {
         if origins.iter().any(|origin| u64::from(origin.first) + u64::from(origin.count) > u64::from(count)) {
             return Err(Error::Origin);
         }
-        Ok((Header { stamp, seed, origins, checks, count }, rest))
+        Ok((Header { stamp, seed, origins, settings, checks, count }, rest))
     }
 
     /// The header and the commands; the arguments are slices of the proposal.
@@ -267,6 +293,20 @@ fn digests(rest: &mut Bytes) -> Result<Digests, Error> {
     Ok(Digests { index, running, state })
 }
 
+fn settings_change(rest: &mut Bytes) -> Result<Change, Error> {
+    let kind = rest.try_get_u8().map_err(|_| Error::CutShort)?;
+    let length = rest.try_get_u32_le().map_err(|_| Error::CutShort)? as usize;
+    if length > rest.len() {
+        return Err(Error::CutShort);
+    }
+    let bytes = rest.split_to(length);
+    match kind {
+        SETTINGS_FIRST => Ok(Change::First(Settings::decode(&bytes)?)),
+        SETTINGS_CHANGED => Ok(Change::To(Settings::decode(&bytes)?)),
+        other => Err(Error::UnknownSettings(other)),
+    }
+}
+
 impl fmt::Debug for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Proposal({} bytes)", self.0.len())
@@ -287,6 +327,10 @@ mod tests {
         Command::new(words.iter().map(|word| Bytes::copy_from_slice(word.as_bytes())).collect()).unwrap()
     }
 
+    fn settings() -> Settings {
+        Settings { module: "m".to_owned(), engine: "e".to_owned(), limits: settings::Limits::DEFAULT }
+    }
+
     #[test]
     fn roundtrip_batch_and_tick() {
         let commands = [command(&["SET", "a", "1"]), command(&["TICKET"]), command(&["SET", "", ""])];
@@ -304,9 +348,11 @@ mod tests {
         let digests = Digests { index: 5, running: Digest(6), state: Some(Digest(7)) };
         let checks = Checks { digests: Some(digests), mark: true };
         let commands = [command(&["SET", "a", "1"])];
-        let whole = Proposal::encode_with(7, Some(1), &[origin], checks, commands.iter());
+        let change = Change::To(settings());
+        let whole = Proposal::encode_with(7, Some(1), &[origin], Some(&change), checks, commands.iter());
         let (header, decoded) = whole.decode().unwrap();
-        assert_eq!(header, Header { stamp: 7, seed: Some(1), origins: vec![origin], checks, count: 1 });
+        let settings = Some(change);
+        assert_eq!(header, Header { stamp: 7, seed: Some(1), origins: vec![origin], settings, checks, count: 1 });
         assert_eq!(decoded, commands);
         assert_eq!((whole.origins(), whole.checks()), (vec![origin], checks));
         for end in 0..whole.as_bytes().len() {
@@ -324,8 +370,8 @@ mod tests {
         bytes[0] = 2;
         assert_eq!(Proposal::from_bytes(bytes.clone().into()).decode().unwrap_err(), Error::UnknownVersion(2));
         bytes[0] = 1;
-        bytes[1] = 32;
-        assert_eq!(Proposal::from_bytes(bytes.into()).decode().unwrap_err(), Error::UnknownFlags(32));
+        bytes[1] = 0x80;
+        assert_eq!(Proposal::from_bytes(bytes.into()).decode().unwrap_err(), Error::UnknownFlags(0x80));
         let origin = Origin { node_id: 3, request: 4, first: 1, count: u32::MAX };
         let lie = Proposal::encode(7, None, &[origin], [command(&["PING"])].iter());
         assert_eq!(lie.decode().unwrap_err(), Error::Origin);
@@ -339,17 +385,30 @@ mod tests {
         for digests in [None, Some(running), Some(Digests { state: Some(Digest(0)), ..running })] {
             for mark in [false, true] {
                 let checks = Checks { digests, mark };
-                let proposal = Proposal::encode_with(7, None, &[], checks, [].iter());
+                let proposal = Proposal::encode_with(7, None, &[], None, checks, [].iter());
                 assert_eq!(proposal.decode().unwrap().0.checks, checks);
                 assert_eq!(proposal.checks(), checks);
             }
         }
         let checks = Checks { digests: Some(running), mark: false };
-        let mut bytes = Proposal::encode_with(7, None, &[], checks, [].iter()).as_bytes().to_vec();
+        let mut bytes = Proposal::encode_with(7, None, &[], None, checks, [].iter()).as_bytes().to_vec();
         bytes[1 + 1 + 8 + 8 + 16] = 2;
         let lie = Proposal::from_bytes(bytes.into());
         assert_eq!(lie.decode().unwrap_err(), Error::Digests);
         assert_eq!(lie.checks(), Checks::default());
+    }
+
+    #[test]
+    fn rejects_settings_of_unknown_kind_and_version() {
+        let whole = Proposal::encode_with(7, None, &[], Some(&Change::First(settings())), Checks::default(), [].iter());
+        assert_eq!(whole.decode().unwrap().0.settings, Some(Change::First(settings())));
+        let with = |at: usize, byte: u8| {
+            let mut bytes = whole.as_bytes().to_vec();
+            bytes[at] = byte;
+            Proposal::from_bytes(bytes.into()).decode().unwrap_err()
+        };
+        assert_eq!(with(10, 3), Error::UnknownSettings(3));
+        assert_eq!(with(15, 9), Error::Settings(settings::Error::UnknownVersion(9)));
     }
 
     #[test]

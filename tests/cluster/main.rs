@@ -10,5 +10,6 @@ mod load;
 mod membership;
 mod partition;
 mod security;
+mod settings;
 mod time;
 mod views;

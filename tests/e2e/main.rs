@@ -9,6 +9,7 @@ mod pipelines;
 mod protocol;
 mod replay;
 mod restart;
+mod settings;
 mod single_node;
 mod snapshots;
 mod time;

@@ -187,6 +187,12 @@ impl Cluster {
         self.server(position).wait_until_ready();
     }
 
+    /// Sets a variable of a node's environment for all its starts to come.
+    pub fn set_env(&mut self, position: usize, name: &str, value: &str) {
+        let member = &mut self.members[position];
+        member.node = member.node.clone().env(name, value);
+    }
+
     /// The same without waiting until it serves.
     pub fn restart_launched(&mut self, position: usize) {
         self.restart_launched_with(position, &[]);

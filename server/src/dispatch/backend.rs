@@ -13,6 +13,7 @@ use crate::machine::{self, Machine, snapshot};
 use crate::raft::{self, Change, ClockStatus, Cluster, Member, View};
 use crate::replies::Replies;
 use crate::reply::ErrorReply;
+use crate::settings::Settings;
 use crate::storage::snapshots::{self, SnapshotInfo, Snapshots};
 use crate::type_config::{Node, NodeId};
 use bytes::Bytes;
@@ -162,6 +163,23 @@ impl Backend {
             }
             #[cfg(test)]
             Backend::Fake(_) => Ok(0),
+        }
+    }
+
+    /// The settings that this node was started with.
+    pub(super) fn wanted_settings(&self) -> Arc<Settings> {
+        match self {
+            Backend::Node { machine, .. } => Arc::clone(machine.wanted_settings()),
+            #[cfg(test)]
+            Backend::Fake(_) => Arc::new(Fake::wanted_settings()),
+        }
+    }
+
+    pub(super) fn guest_log_lines(&self) -> u32 {
+        match self {
+            Backend::Node { machine, .. } => machine.guest().log_lines_per_second(),
+            #[cfg(test)]
+            Backend::Fake(_) => crate::settings::LOG_LINES_PER_SECOND,
         }
     }
 

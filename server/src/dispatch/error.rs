@@ -83,7 +83,11 @@ pub(super) fn from_raft(error: &raft::Error, redirect: Redirect) -> ErrorReply {
             reply(ErrorCode::TryAgain, "The operating system gives no entropy, nothing was done")
         }
         // These end the start of a node, before there is a client.
-        raft::Error::Options { .. } | raft::Error::Bootstrap { .. } | raft::Error::Lead => err(error.to_string()),
+        raft::Error::Options { .. }
+        | raft::Error::Bootstrap { .. }
+        | raft::Error::Lead
+        | raft::Error::ReadLog(_)
+        | raft::Error::Apply(_) => err(error.to_string()),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::guest::spec::{Argument, ArgumentType, CommandSpec, Description, Kind}
 use crate::replies::Replies;
 use crate::reply::ErrorReply;
 use crate::resp3::{PutToken, Token};
+use crate::settings::{Limits, Settings};
 use crate::storage::snapshots::SnapshotInfo;
 use crate::type_config::Node;
 use crate::{machine, raft, time};
@@ -141,7 +142,18 @@ impl Fake {
     }
 
     pub(super) fn machine() -> machine::Status {
-        machine::Status { now: 1_700_000_003_500_000_000, boot: 1_700_000_000_000_000_000, ..Default::default() }
+        let limits = Limits { fuel_max: 5, ..Limits::DEFAULT };
+        let settings = Some(Arc::new(Settings { limits, ..Fake::wanted_settings() }));
+        machine::Status {
+            now: 1_700_000_003_500_000_000,
+            boot: 1_700_000_000_000_000_000,
+            settings,
+            ..Default::default()
+        }
+    }
+
+    pub(super) fn wanted_settings() -> Settings {
+        Settings { module: "m".to_owned(), engine: "e".to_owned(), limits: Limits::DEFAULT }
     }
 
     pub(super) fn clock_status() -> raft::ClockStatus {

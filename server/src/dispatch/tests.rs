@@ -150,6 +150,19 @@ async fn what_the_cluster_refuses_is_answered_by_rule() {
 }
 
 #[tokio::test]
+async fn limits_are_shown_as_they_are_in_force_and_as_they_are_wanted() {
+    let mut talk = plain();
+    let Reply::Map(fields) = talk.ask("MACHINE limits").await else { panic!("a map") };
+    let field = |name: &str| fields.iter().find(|(found, _)| *found == Reply::bulk(name)).map(|(_, value)| value);
+    assert_eq!(field("guest-fuel"), Some(&Reply::bulk("5")));
+    assert_eq!(field("wanted-guest-fuel"), Some(&Reply::bulk("10000000000")));
+    assert_eq!(field("engine"), Some(&Reply::bulk("e")));
+    assert_eq!(field("guest-log-lines"), Some(&Reply::bulk("1000")));
+    let info = talk.text("INFO machine").await;
+    assert!(info.contains("machine_engine:e\r\nmachine_settings_agreed:0\r\n"), "{info}");
+}
+
+#[tokio::test]
 async fn the_machines_clock_is_shown_for_programs_and_people() {
     let mut talk = plain();
     talk.expect(&[

@@ -1,10 +1,17 @@
 //! The engine: every setting that decides what a guest computes, each with its reason.
 
+use super::hex;
+use super::instrument::INSTRUMENTATION_VERSION;
 use super::memory::{Creator, Memories};
 use sha2::{Digest, Sha256};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use wasmtime::{Config, Engine, OptLevel};
+use wasmtime::{Config, Engine, OperatorCost, OptLevel};
+
+/// wasmtime keeps its version to itself; a test compares this one with the lock file.
+const WASMTIME_VERSION: &str = "48.0.8";
+/// Raised when the host's functions answer a guest otherwise than before: clock, randomness, WASI, replies.
+const HOST_VERSION: u32 = 1;
 
 /// Native stack of a guest. Large, so that the guest's own stack or its fuel gives out first.
 const STACK_BYTES: usize = 4 << 20;
@@ -19,19 +26,73 @@ pub(crate) struct GuestEngine {
     pub(super) memories: Arc<Memories>,
 }
 
+/// The settings that decide what a guest computes or what fuel it takes. Which features are accepted is not among them:
+/// a module that needs one that is off does not start.
+#[derive(Debug)]
+struct Semantics {
+    /// NaN bits differ between processors unless every NaN that is made is the canonical one.
+    nan_canonicalization: bool,
+    /// Relaxed SIMD lets the processor choose.
+    relaxed_simd: bool,
+    /// Fuel is counted on wasm operators, so a limit strikes at the same one on every machine.
+    operator_cost: OperatorCost,
+    stack_bytes: usize,
+}
+
+impl Semantics {
+    fn of_this_server() -> Semantics {
+        Semantics {
+            nan_canonicalization: true,
+            relaxed_simd: false,
+            operator_cost: OperatorCost::default(),
+            stack_bytes: STACK_BYTES,
+        }
+    }
+
+    fn apply(&self, config: &mut Config) {
+        config
+            .cranelift_nan_canonicalization(self.nan_canonicalization)
+            .wasm_relaxed_simd(self.relaxed_simd)
+            .consume_fuel(true)
+            .operator_cost(self.operator_cost.clone())
+            .max_wasm_stack(self.stack_bytes);
+    }
+
+    /// Versions, and a hash of the settings. Processor and optimization are not in it, for they must not matter.
+    fn fingerprint(&self) -> String {
+        let settings = hex(&Sha256::digest(format!("{self:?}"))[..6]);
+        format!("wasmtime-{WASMTIME_VERSION}/instrumentation-{INSTRUMENTATION_VERSION}/host-{HOST_VERSION}/{settings}")
+    }
+}
+
+/// What two nodes must have in common to agree.
+pub(super) fn fingerprint() -> String {
+    Semantics::of_this_server().fingerprint()
+}
+
+/// How code is made from a module. A guest cannot tell.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Code {
+    /// The processor, if it is another than this one with all that it can do.
+    pub(crate) target: Option<&'static str>,
+    pub(crate) optimized: bool,
+}
+
+impl Code {
+    pub(crate) const BEST: Code = Code { target: None, optimized: true };
+}
+
 impl GuestEngine {
-    pub(crate) fn new() -> wasmtime::Result<GuestEngine> {
+    pub(crate) fn new(code: Code) -> wasmtime::Result<GuestEngine> {
         let memories = Arc::new(Memories::default());
         let mut config = Config::new();
+        Semantics::of_this_server().apply(&mut config);
+        if let Some(target) = code.target {
+            config.target(target)?;
+        }
         config
             .wasm_component_model(true)
-            // NaN bits differ between processors unless every NaN that is made is the canonical one.
-            .cranelift_nan_canonicalization(true)
-            // Relaxed SIMD lets the processor choose; the deterministic forms are the same everywhere.
-            .wasm_relaxed_simd(false)
-            // Fuel is counted on wasm operators, so a limit strikes at the same one on every machine.
-            .consume_fuel(true)
-            .cranelift_opt_level(OptLevel::Speed)
+            .cranelift_opt_level(if code.optimized { OptLevel::Speed } else { OptLevel::None })
             // Component-model tasks cost 350 ns a call; a state machine has no use for them.
             .concurrency_support(false)
             // Memories of our own can be imaged and shared; they exclude wasmtime's copy-on-write initialisation.
@@ -39,7 +100,6 @@ impl GuestEngine {
             .memory_init_cow(false)
             // An address never moves, so bounds checks are left to the guard pages.
             .memory_may_move(false)
-            .max_wasm_stack(STACK_BYTES)
             .async_stack_size(2 * STACK_BYTES)
             .parallel_compilation(true);
         Ok(GuestEngine { engine: Engine::new(&config)?, memories })
@@ -58,6 +118,40 @@ impl GuestEngine {
         }
         let mut hasher = Sha(Sha256::new());
         self.engine.precompile_compatibility_hash().hash(&mut hasher);
-        super::hex(&hasher.0.finalize())
+        hex(&hasher.0.finalize())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fingerprint_names_the_wasmtime_that_is_built_in() {
+        let lock = include_str!("../../../Cargo.lock");
+        let entry = format!("name = \"wasmtime\"\nversion = \"{WASMTIME_VERSION}\"\n");
+        assert!(lock.contains(&entry), "no {entry}");
+        assert!(fingerprint().starts_with(&format!("wasmtime-{WASMTIME_VERSION}/")), "{}", fingerprint());
+    }
+
+    #[test]
+    fn every_setting_is_in_the_fingerprint() {
+        let costly = OperatorCost { F64Add: 9, ..OperatorCost::default() };
+        for other in [
+            Semantics { nan_canonicalization: false, ..Semantics::of_this_server() },
+            Semantics { relaxed_simd: true, ..Semantics::of_this_server() },
+            Semantics { operator_cost: costly, ..Semantics::of_this_server() },
+            Semantics { stack_bytes: 1 << 20, ..Semantics::of_this_server() },
+        ] {
+            assert_ne!(other.fingerprint(), fingerprint());
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn compiled_code_is_not_shared_between_processors() {
+        let baseline = Code { target: Some("x86_64-unknown-linux-gnu"), ..Code::BEST };
+        let (best, baseline) = (GuestEngine::new(Code::BEST).unwrap(), GuestEngine::new(baseline).unwrap());
+        assert_ne!(best.compatibility(), baseline.compatibility());
     }
 }

@@ -23,20 +23,23 @@ pub(super) struct HostState {
     pub(super) logs: Logs,
     pub(super) wasi: WasiCtx,
     pub(super) resources: ResourceTable,
-    limits: Limits,
+    pub(super) limits: Limits,
+    /// Set while the host makes room for a state that is there: the limit may have been lowered since.
+    pub(super) host_grows: bool,
     /// Set when the guest was refused memory, to tell a trap that follows from a bug.
     pub(super) memory_refused: bool,
 }
 
 impl HostState {
-    pub(super) fn new(source: SharedSource, limits: Limits) -> HostState {
-        let logs = Logs::new(limits.log_lines_per_second);
+    pub(super) fn new(source: SharedSource, limits: Limits, log_lines_per_second: u32) -> HostState {
+        let logs = Logs::new(log_lines_per_second);
         HostState {
             wasi: wasi::context(&source, &logs),
             source,
             logs,
             resources: ResourceTable::new(),
             limits,
+            host_grows: false,
             memory_refused: false,
         }
     }
@@ -45,8 +48,8 @@ impl HostState {
 impl ResourceLimiter for HostState {
     // Decided by sizes alone, so that every replica decides alike.
     fn memory_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let own_maximum = maximum.unwrap_or(usize::MAX).min(MEMORY32_BYTES_MAX);
-        let fits = desired <= self.limits.memory_bytes_max.min(own_maximum);
+        let limit = if self.host_grows { u64::MAX } else { self.limits.memory_bytes_max };
+        let fits = desired <= maximum.unwrap_or(usize::MAX).min(MEMORY32_BYTES_MAX) && desired as u64 <= limit;
         self.memory_refused |= !fits;
         Ok(fits)
     }
@@ -58,24 +61,27 @@ impl ResourceLimiter for HostState {
     }
 
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= self.limits.table_elements_max)
+        Ok(desired as u64 <= self.limits.table_elements_max)
     }
 
     fn instances(&self) -> usize {
-        INSTANCES_MAX
+        self.instances_max()
     }
 
     fn tables(&self) -> usize {
-        INSTANCES_MAX
+        self.instances_max()
     }
 
     fn memories(&self) -> usize {
-        INSTANCES_MAX
+        self.instances_max()
     }
 }
 
-/// Core instances, tables and memories of one component; the largest toolchains need a dozen.
-const INSTANCES_MAX: usize = 64;
+impl HostState {
+    fn instances_max(&self) -> usize {
+        usize::try_from(self.limits.instances_max).unwrap_or(usize::MAX)
+    }
+}
 
 /// What 32 bits can address; the largest memory for 64-bit guests too.
 const MEMORY32_BYTES_MAX: usize = 4 << 30;

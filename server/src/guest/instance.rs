@@ -16,8 +16,6 @@ use wasmtime::component::{Func, InstancePre};
 use wasmtime::{Store, Trap};
 
 const WASM_PAGE_BYTES: usize = 1 << 16;
-/// All replies of one proposal, or of the reads that run together.
-pub const REPLIES_BYTES_MAX: usize = 512 << 20;
 /// Enough for whatever the host itself calls: getters, growth, `describe`.
 const FUEL_OF_HOST_CALLS: u64 = u64::MAX / 2;
 
@@ -37,9 +35,9 @@ pub enum Failure {
     #[error("it used more than {0} units of fuel")]
     Fuel(u64),
     #[error("it needs more than {0} bytes of memory")]
-    Memory(usize),
+    Memory(u64),
     #[error("its reply of {bytes} bytes is over the limit of {limit}")]
-    TooBig { bytes: usize, limit: usize },
+    TooBig { bytes: u64, limit: u64 },
     /// This node's own trouble.
     #[error("the host failed")]
     Host(#[source] Fault),
@@ -62,6 +60,8 @@ pub struct Instance {
     store: Store<HostState>,
     exports: Exports,
     limits: Limits,
+    /// The fuel that the running call began with.
+    fuel_given: u64,
     plan: Arc<Plan>,
     source: SharedSource,
     /// The guest's memories, and the accessor's.
@@ -77,21 +77,23 @@ pub(super) struct Parts<'a> {
     pub(super) pre: &'a InstancePre<HostState>,
     pub(super) plan: &'a Arc<Plan>,
     pub(super) uses_resources: bool,
+    pub(super) log_lines_per_second: u32,
 }
 
 impl Instance {
-    /// Instantiates with the time and randomness of `source`.
+    /// Instantiates with the time and randomness of `source`. What is left of the fuel is for `describe`.
     pub(super) fn new(parts: &Parts<'_>, limits: Limits, source: Source) -> Result<Instance, Failure> {
         let shared = SharedSource::default();
         *shared.lock() = source;
-        let mut store = Store::new(&parts.engine.engine, HostState::new(shared.clone(), limits));
+        let state = HostState::new(shared.clone(), limits, parts.log_lines_per_second);
+        let mut store = Store::new(&parts.engine.engine, state);
         store.limiter(|state| state);
         let broken = |error: wasmtime::Error| Failure::Host(Fault::because("preparing an instance failed", error));
-        store.set_fuel(limits.fuel_max).map_err(broken)?;
+        store.set_fuel(limits.start_fuel_max).map_err(broken)?;
         let made = parts.engine.memories.made_by(|| parts.pre.instantiate(&mut store));
         let (instance, mut memories) = match made {
             Ok(made) => made,
-            Err(error) => return Err(failure(error, &mut store, limits)),
+            Err(error) => return Err(failure(error, &store, limits.start_fuel_max)),
         };
         let missing = |what: &str| Failure::Host(Fault::new(format!("the rewritten component lost its {what}")));
         let accessor = memories.pop().filter(|_| memories.len() == parts.plan.memories.len());
@@ -117,6 +119,7 @@ impl Instance {
             store,
             exports,
             limits,
+            fuel_given: limits.start_fuel_max,
             plan: Arc::clone(parts.plan),
             source: shared,
             memories,
@@ -164,6 +167,12 @@ impl Instance {
         self.store.data().logs.set_silent(silent);
     }
 
+    /// What it may use from now on. Memory that it has already it keeps.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+        self.store.data_mut().limits = limits;
+    }
+
     /// Bytes of all the guest's memories.
     pub fn memory_bytes(&self) -> u64 {
         self.memories.iter().map(|memory| memory.bytes() as u64).sum()
@@ -178,7 +187,7 @@ impl Instance {
             Some(batch) if !self.uses_resources => self.run_batch(batch, calls, out, ends),
             _ => calls.iter().try_for_each(|call| {
                 self.run_one(call, out)?;
-                within_total(out.len())?;
+                within(out.len(), self.limits.replies_bytes_max)?;
                 ends.push(out.len() as u32);
                 Ok(())
             }),
@@ -197,7 +206,7 @@ impl Instance {
         let typed = batch.typed::<(&[u8],), (Vec<u8>,)>(&self.store);
         let result = typed.and_then(|batch| batch.call(&mut self.store, (&request,)));
         let (replies,) = self.checked(result)?;
-        within_total(out.len() + replies.len())?;
+        within(out.len() + replies.len(), self.limits.replies_bytes_max)?;
         self.split_batch(&replies, calls.len(), out, ends)
     }
 
@@ -223,7 +232,7 @@ impl Instance {
         }
         for _ in 0..expected {
             let length = take(4).map(number).ok_or_else(|| malformed("fewer replies than it says"))?;
-            self.fits(length)?;
+            within(length, self.limits.reply_bytes_max)?;
             let value = take(length).ok_or_else(|| malformed("a reply that is cut short"))?;
             resp3::check(value).map_err(|error| malformed_reply(&error))?;
             out.extend_from_slice(value);
@@ -241,18 +250,13 @@ impl Instance {
         let (reply,) = self.checked(result)?;
         let start = out.len();
         tokens::put_reply(out, &reply).map_err(|error| malformed_reply(&error))?;
-        self.fits(out.len() - start)
-    }
-
-    fn fits(&self, bytes: usize) -> Result<(), Failure> {
-        let limit = self.limits.reply_bytes_max;
-        if bytes <= limit { Ok(()) } else { Err(Failure::TooBig { bytes, limit }) }
+        within(out.len() - start, self.limits.reply_bytes_max)
     }
 
     /// Calls the guest's tick, if it has one; whether it wants to be called again while idle.
     pub fn tick(&mut self) -> Result<bool, Failure> {
         let Some(tick) = self.exports.tick else { return Ok(false) };
-        self.refuel(self.limits.fuel_max)?;
+        self.refuel(self.limits.tick_fuel_max)?;
         let typed = tick.typed::<(), (bool,)>(&self.store);
         let result = typed.and_then(|tick| tick.call(&mut self.store, ()));
         self.checked(result).map(|(active,)| active)
@@ -343,6 +347,12 @@ impl Instance {
         self.memories.first().filter(|memory| memory.is_whole_view()).map(|memory| memory.bytes())
     }
 
+    /// What the last call left of its fuel.
+    #[cfg(test)]
+    pub(super) fn fuel_left(&self) -> u64 {
+        self.store.get_fuel().unwrap()
+    }
+
     /// From now on runs every command by itself, to compare the two ways.
     #[cfg(test)]
     pub(super) fn forget_batch(&mut self) {
@@ -358,6 +368,7 @@ impl Instance {
         if missing > 0 {
             self.refuel_for_host()?;
             let grow = self.exports.grow[index];
+            self.store.data_mut().host_grows = true;
             let grown = if self.plan.memories[index] {
                 grow.typed::<(i64,), (i64,)>(&self.store)
                     .and_then(|grow| grow.call(&mut self.store, (missing as i64,)))
@@ -367,8 +378,9 @@ impl Instance {
                     .and_then(|grow| grow.call(&mut self.store, (missing as i32,)))
                     .map(|(old,)| old >= 0)
             };
+            self.store.data_mut().host_grows = false;
             if !grown.map_err(|error| Fault::because("growing the guest's memory failed", error))? {
-                return Err(Fault::new("the state needs more memory than the limit allows; raise --guest-memory"));
+                return Err(Fault::new("the state image has a memory that is larger than the module allows"));
             }
         }
         if self.memories[index].bytes() as u64 == bytes {
@@ -387,6 +399,7 @@ impl Instance {
     }
 
     fn refuel(&mut self, fuel: u64) -> Result<(), Failure> {
+        self.fuel_given = fuel;
         self.store.data_mut().memory_refused = false;
         let set = self.store.set_fuel(fuel);
         set.map_err(|error| Failure::Host(Fault::because("setting fuel failed", error)))
@@ -398,7 +411,7 @@ impl Instance {
 
     /// Sorts an error of a call, and refuses handles left open, which no image could hold.
     fn checked<T>(&mut self, result: wasmtime::Result<T>) -> Result<T, Failure> {
-        let value = result.map_err(|error| failure(error, &mut self.store, self.limits))?;
+        let value = result.map_err(|error| failure(error, &self.store, self.fuel_given))?;
         if self.uses_resources && !self.store.data().resources.is_empty() {
             return Err(Failure::Trap(
                 "it left a WASI handle open (did it print?), which a state image cannot hold; build the guest for \
@@ -410,15 +423,15 @@ impl Instance {
     }
 }
 
-fn failure(error: wasmtime::Error, store: &mut Store<HostState>, limits: Limits) -> Failure {
+fn failure(error: wasmtime::Error, store: &Store<HostState>, fuel_given: u64) -> Failure {
     if error.downcast_ref::<HostShortage>().is_some() {
         return Failure::Host(Fault::because("running the guest failed", error));
     }
     if store.data().memory_refused {
-        return Failure::Memory(limits.memory_bytes_max);
+        return Failure::Memory(store.data().limits.memory_bytes_max);
     }
     match error.downcast_ref::<Trap>() {
-        Some(Trap::OutOfFuel) => Failure::Fuel(limits.fuel_max),
+        Some(Trap::OutOfFuel) => Failure::Fuel(fuel_given),
         Some(trap) => {
             tracing::debug!(error = ?error, "the guest trapped");
             Failure::Trap(trap.to_string())
@@ -427,8 +440,8 @@ fn failure(error: wasmtime::Error, store: &mut Store<HostState>, limits: Limits)
     }
 }
 
-fn within_total(bytes: usize) -> Result<(), Failure> {
-    let limit = REPLIES_BYTES_MAX;
+fn within(bytes: usize, limit: u64) -> Result<(), Failure> {
+    let bytes = bytes as u64;
     if bytes <= limit { Ok(()) } else { Err(Failure::TooBig { bytes, limit }) }
 }
 

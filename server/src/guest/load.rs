@@ -2,13 +2,14 @@
 
 use super::cache::Cache;
 use super::encode;
-use super::engine::{GuestEngine, THREAD_STACK_BYTES};
+use super::engine::{self, Code, GuestEngine, THREAD_STACK_BYTES};
 use super::host::{self, HostState};
 use super::instance::{Failure, Instance, Parts};
 use super::instrument::{self, Plan};
 use super::source::Source;
 use super::spec::{self, Description};
 use super::{BATCH, HANDLER, HANDLER_EXPECTED, Limits, PORTABLE, TICKER, hex};
+use crate::settings::{LOG_LINES_PER_SECOND, Settings};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::sync::Arc;
@@ -65,6 +66,8 @@ pub struct Guest {
     plan: Arc<Plan>,
     limits: Limits,
     uses_resources: bool,
+    log_lines_per_second: u32,
+    fingerprint: String,
     hash: String,
     description: Arc<Description>,
     optional: Optional,
@@ -81,17 +84,21 @@ pub struct Optional {
 impl Guest {
     /// Loads a component or a core module, in the binary or the text format. `cache` keeps compiled code.
     pub fn load(module: &[u8], limits: Limits, cache: &Path) -> Result<Guest, Error> {
+        Guest::load_as(Code::BEST, module, limits, cache)
+    }
+
+    pub(crate) fn load_as(code: Code, module: &[u8], limits: Limits, cache: &Path) -> Result<Guest, Error> {
         // The guest's start and `describe` run here, and may need all the stack that a guest can have.
         std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().name("load".to_owned()).stack_size(THREAD_STACK_BYTES);
-            let loading = thread.spawn_scoped(scope, || Guest::load_here(module, limits, cache));
+            let loading = thread.spawn_scoped(scope, || Guest::load_here(code, module, limits, cache));
             let loading = loading.map_err(|error| Error::Engine(error.into()))?;
             loading.join().unwrap_or_else(|_| Err(Error::Engine("loading the module panicked".into())))
         })
     }
 
-    fn load_here(module: &[u8], limits: Limits, cache: &Path) -> Result<Guest, Error> {
-        let engine = GuestEngine::new().map_err(|error| Error::Engine(error.into()))?;
+    fn load_here(code: Code, module: &[u8], limits: Limits, cache: &Path) -> Result<Guest, Error> {
+        let engine = GuestEngine::new(code).map_err(|error| Error::Engine(error.into()))?;
         let module = wat::parse_bytes(module).map_err(|error| Error::NotWasm(error.into()))?;
         let hash = hex(&Sha256::digest(&module));
         let component = match wasmparser::Parser::is_component(&module) {
@@ -110,20 +117,51 @@ impl Guest {
         let uses_resources = check_imports(&engine, &component)?;
         let pre = linker.instantiate_pre(&component).map_err(|error| Error::Link(error.into()))?;
         let plan = Arc::new(plan);
-        let parts = Parts { engine: &engine, pre: &pre, plan: &plan, uses_resources };
+        let log_lines_per_second = LOG_LINES_PER_SECOND;
+        let parts = Parts { engine: &engine, pre: &pre, plan: &plan, uses_resources, log_lines_per_second };
         let mut instance = Instance::new(&parts, limits, Source::default()).map_err(Error::Start)?;
         if let Some((interface, function)) = instance.mistyped() {
             return Err(wrong_export(interface, function));
         }
         let description = spec::Description::from(instance.describe().map_err(Error::Describe)?).checked()?;
         drop(instance);
-        Ok(Guest { engine, pre, plan, limits, uses_resources, hash, description: Arc::new(description), optional })
+        let description = Arc::new(description);
+        Ok(Guest {
+            engine,
+            pre,
+            plan,
+            limits,
+            uses_resources,
+            log_lines_per_second,
+            fingerprint: engine::fingerprint(),
+            hash,
+            description,
+            optional,
+        })
+    }
+
+    /// The same as if the engine were another one, which a test cannot have.
+    #[cfg(any(test, debug_assertions))]
+    pub fn with_engine_revision(mut self, revision: &str) -> Guest {
+        self.fingerprint = format!("{}/{revision}", engine::fingerprint());
+        self
+    }
+
+    /// The same, each instance of which may log so many lines in a second.
+    pub fn with_log_lines_per_second(self, log_lines_per_second: u32) -> Guest {
+        Guest { log_lines_per_second, ..self }
     }
 
     /// A fresh instance, as every replica's first one.
     pub fn instantiate(&self) -> Result<Instance, Failure> {
-        let (engine, pre, plan) = (&self.engine, &self.pre, &self.plan);
-        Instance::new(&Parts { engine, pre, plan, uses_resources: self.uses_resources }, self.limits, Source::default())
+        self.instantiate_within(self.limits)
+    }
+
+    /// The same with other limits than the guest was loaded with.
+    pub fn instantiate_within(&self, limits: Limits) -> Result<Instance, Failure> {
+        let Guest { engine, pre, plan, uses_resources, log_lines_per_second, .. } = self;
+        let (uses_resources, log_lines_per_second) = (*uses_resources, *log_lines_per_second);
+        Instance::new(&Parts { engine, pre, plan, uses_resources, log_lines_per_second }, limits, Source::default())
     }
 
     pub fn description(&self) -> &Arc<Description> {
@@ -135,6 +173,10 @@ impl Guest {
         &self.hash
     }
 
+    pub fn log_lines_per_second(&self) -> u32 {
+        self.log_lines_per_second
+    }
+
     pub fn limits(&self) -> Limits {
         self.limits
     }
@@ -143,9 +185,14 @@ impl Guest {
         self.optional
     }
 
-    /// What compiled code and fuel depend on; two nodes that differ in it cannot be trusted to agree.
-    pub fn fingerprint(&self) -> String {
-        self.engine.compatibility()
+    /// What decides what a guest computes and the fuel that it takes, on any processor.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// What this node would have the cluster agree on.
+    pub fn settings(&self) -> Settings {
+        Settings { module: self.hash.clone(), engine: self.fingerprint.clone(), limits: self.limits }
     }
 }
 

@@ -25,9 +25,10 @@ mod tokens;
 mod tracking;
 mod wasi;
 
+pub use crate::settings::Limits;
 pub use engine::THREAD_STACK_BYTES;
 pub use image::Image;
-pub use instance::{Call, Failure, Instance, REPLIES_BYTES_MAX};
+pub use instance::{Call, Failure, Instance};
 pub use load::{Error, Guest, Optional};
 pub use pages::{PAGE_BYTES, Pages};
 pub use source::Source;
@@ -38,31 +39,6 @@ const TICKER: &str = "uhaha:machine/ticker@0.1.0";
 const PORTABLE: &str = "uhaha:machine/portable@0.1.0";
 const HANDLER_EXPECTED: &str = "a guest exports `uhaha:machine/handler@0.1.0` with `describe: func() -> description` \
      and `handle: func(command: u32, args: list<list<u8>>) -> result<list<token>, string>`";
-
-/// What one instance may use. The same on every replica, for a limit decides replies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Fuel for one command, one tick or one read.
-    pub fuel_max: u64,
-    /// Each linear memory's size.
-    pub memory_bytes_max: usize,
-    pub table_elements_max: usize,
-    /// One reply, as RESP3.
-    pub reply_bytes_max: usize,
-    pub log_lines_per_second: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            fuel_max: 1_000_000_000,
-            memory_bytes_max: 4 << 30,
-            table_elements_max: 1 << 20,
-            reply_bytes_max: 64 << 20,
-            log_lines_per_second: 1000,
-        }
-    }
-}
 
 /// Bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {

@@ -1,5 +1,8 @@
+mod processors;
+
 use super::*;
 use crate::resp3;
+use bytes::Bytes;
 use std::sync::Arc;
 
 const HOSTILE: &[u8] = include_bytes!("../../../tests/guests/hostile.wat");
@@ -73,11 +76,52 @@ fn an_image_of_another_shape_is_refused() {
     let image = guest.instantiate().unwrap().capture(Image::default()).unwrap();
     let with_memory = |bytes| Image::new(image.globals.clone(), vec![Arc::new(Pages::new(bytes).unwrap())]);
     let without_globals = Image::new(Vec::new(), image.memories.clone());
-    let too_large = with_memory(64 << 20);
+    let too_large = with_memory(5 << 30);
     let odd = with_memory(image.memories[0].bytes() + 1);
     for wrong in [without_globals, too_large, odd, Image::default()] {
         guest.instantiate().unwrap().restore(&wrong).unwrap_err();
     }
+}
+
+/// A limit may be lowered below what a state has already.
+#[test]
+fn a_state_over_the_limit_is_restored_and_grows_no_more() {
+    let guest = hostile();
+    let mut first = guest.instantiate().unwrap();
+    run(&guest, &mut first, "GROW").unwrap();
+    let image = first.capture().unwrap();
+    let tight = Limits { memory_bytes_max: 2 << 16, ..guest.limits() };
+    let mut second = guest.instantiate_within(tight).unwrap();
+    second.restore(&image).unwrap();
+    assert_eq!(run(&guest, &mut second, "GROW").unwrap(), ":3\r\n", "as many pages as before");
+    assert_eq!(run(&guest, &mut first, "GROW").unwrap(), ":4\r\n");
+    first.set_limits(tight);
+    assert_eq!(run(&guest, &mut first, "GROW").unwrap(), ":4\r\n");
+}
+
+#[test]
+fn the_start_has_fuel_of_its_own() {
+    let loaded = |start_fuel_max| load(HOSTILE, Limits { fuel_max: 1, start_fuel_max, ..Limits::default() });
+    assert_eq!(loaded(10_000).unwrap().description().name, "hostile");
+    let error = loaded(1).err().expect("it is refused");
+    assert!(matches!(error, Error::Start(Failure::Fuel(1)) | Error::Describe(Failure::Fuel(1))), "{error:?}");
+}
+
+#[test]
+fn a_tick_has_fuel_of_its_own() {
+    let guest = load(TICKET, Limits { tick_fuel_max: 1, ..Limits::default() }).unwrap();
+    let mut instance = guest.instantiate().unwrap();
+    assert_eq!(run(&guest, &mut instance, "TICKET").unwrap(), ":1\r\n");
+    assert!(matches!(instance.tick().unwrap_err(), Failure::Fuel(1)));
+}
+
+#[test]
+fn more_instances_or_elements_than_allowed_are_refused_at_load() {
+    let refused = |limits| crate::fault::chain(&load(TICKET, limits).err().expect("it is refused"));
+    let few = refused(Limits { instances_max: 1, ..Limits::default() });
+    assert!(few.contains("limit exceeded") || few.contains("instance"), "{few}");
+    let short = refused(Limits { table_elements_max: 1, ..Limits::default() });
+    assert!(short.contains("table"), "{short}");
 }
 
 #[test]

@@ -4,8 +4,10 @@ use super::digest::{self, Rest};
 use super::replica::instantiate;
 use crate::digest::{Digest, Digests};
 use crate::fault::Fault;
-use crate::guest::{Guest, Image, Instance, PAGE_BYTES, Source};
+use crate::guest::{Guest, Image, Instance, Limits, PAGE_BYTES, Source};
 use crate::proposal::Proposal;
+use crate::settings::Settings;
+use std::sync::Arc;
 
 /// The whole state at one log index. Cheap to clone, but see `Image`.
 #[derive(Clone, Debug)]
@@ -19,12 +21,19 @@ pub(super) struct Checkpoint {
     pub(super) ticking: bool,
     /// Of everything applied.
     pub(super) digests: Digests,
+    /// Those in force; `None` before a proposal has set them.
+    pub(super) settings: Option<Arc<Settings>>,
 }
 
 impl Checkpoint {
+    /// What the guest is held to: what the log says, or what the node was started with until it says something.
+    pub(super) fn limits(&self, guest: &Guest) -> Limits {
+        self.settings.as_ref().map_or(guest.limits(), |settings| settings.limits)
+    }
+
     /// A fresh instance with this state.
     pub(super) fn instance(&self, guest: &Guest) -> Result<Instance, Fault> {
-        let mut instance = instantiate(guest)?;
+        let mut instance = instantiate(guest, self.limits(guest))?;
         instance.restore(&self.image)?;
         instance.with_source(|source| *source = self.source.clone());
         Ok(instance)
@@ -32,7 +41,7 @@ impl Checkpoint {
 
     /// A fresh instance with this state, which is the last that was captured from `broken`.
     pub(super) fn replacement(&self, guest: &Guest, broken: &mut Instance) -> Result<Instance, Fault> {
-        let mut instance = instantiate(guest)?;
+        let mut instance = instantiate(guest, self.limits(guest))?;
         instance.replace(broken, &self.image)?;
         instance.with_source(|source| *source = self.source.clone());
         Ok(instance)

@@ -8,6 +8,7 @@ mod awaited;
 mod bridge;
 mod checkpoint;
 mod digest;
+mod obedience;
 mod replica;
 pub mod snapshot;
 mod standing;
@@ -20,6 +21,7 @@ mod tests;
 
 pub use awaited::{Awaiting, Given};
 pub use bridge::StateMachine;
+pub use obedience::LogCheck;
 pub use standing::{Standing, Verdict};
 pub use start::{Options, StartError};
 
@@ -28,6 +30,7 @@ use crate::digest::Digests;
 use crate::fault::{Alarm, Fault};
 use crate::guest::{Guest, spec::Description};
 use crate::replies::Replies;
+use crate::settings::Settings;
 use crate::storage::snapshots::{SnapshotInfo, Snapshots};
 use crate::type_config::LogId;
 use awaited::Awaited;
@@ -42,6 +45,7 @@ use worker::Job;
 pub struct Machine {
     jobs: mpsc::Sender<Job>,
     guest: Arc<Guest>,
+    wanted: Arc<Settings>,
     snapshots: Snapshots,
     shared: Arc<Shared>,
 }
@@ -84,6 +88,8 @@ pub struct Status {
     pub ticking: bool,
     /// Whether entries of before this start are being applied again.
     pub replaying: bool,
+    /// Those in force; `None` before a proposal has set them.
+    pub settings: Option<Arc<Settings>>,
 }
 
 /// What the apply thread shows to others.
@@ -196,6 +202,21 @@ impl Machine {
     /// Where the machine's snapshots are.
     pub fn snapshots(&self) -> &Snapshots {
         &self.snapshots
+    }
+
+    /// Those in force; `None` before a proposal has set them.
+    pub fn settings(&self) -> Option<Arc<Settings>> {
+        self.shared.status.lock().unwrap_or_else(PoisonError::into_inner).settings.clone()
+    }
+
+    /// To find out whether the log that follows what is applied can be applied here.
+    pub fn log_check(&self) -> LogCheck<'_> {
+        LogCheck::new(&self.guest, self.settings())
+    }
+
+    /// What this node would have the cluster agree on.
+    pub fn wanted_settings(&self) -> &Arc<Settings> {
+        &self.wanted
     }
 
     pub fn guest(&self) -> &Guest {

@@ -4,18 +4,20 @@
 //! proposals applied since. When a proposal fails anywhere, the replica goes back to the base, applies the journal
 //! again and then runs the failed proposal's steps one at a time, leaving out those that fail: each failed command
 //! leaves no trace, and all of it happens alike on every replica and on every replay, because it depends on the log
-//! alone.
+//! alone. That includes the limits: a proposal sets them (`obedience`).
 
 use super::checkpoint::{Checkpoint, Journal};
 use super::digest;
+use super::obedience;
 use crate::command::Command;
 use crate::digest::{Digest, Digests};
 use crate::fault::Fault;
-use crate::guest::{Call, Failure, Guest, Image, Instance, REPLIES_BYTES_MAX};
+use crate::guest::{Call, Failure, Guest, Image, Instance, Limits};
 use crate::proposal::{Header, Proposal};
 use crate::replies::Replies;
 use crate::reply::ErrorCode;
 use crate::resp3::{PutToken, Token};
+use crate::settings::Settings;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -34,8 +36,10 @@ pub(super) struct Replica {
     ticking: bool,
     /// After the last proposal.
     digests: Digests,
+    /// Those in force; `None` before a proposal has set them.
+    settings: Option<Arc<Settings>>,
     /// While what was applied before is applied again: the guest's log lines are dropped, and marks are not obeyed,
-    /// for a log may hold many and each costs a look at the whole memory.
+    /// for a log may hold many.
     silent: bool,
     ticks: u64,
     traps: u64,
@@ -63,10 +67,10 @@ impl Output {
 impl Replica {
     /// The state before the first entry.
     pub(super) fn new(guest: Arc<Guest>) -> Result<Replica, Fault> {
-        let mut writer = instantiate(&guest)?;
+        let mut writer = instantiate(&guest, guest.limits())?;
         let image = writer.capture(Image::default())?;
         let (source, digests) = (writer.source(), Digests::default());
-        let base = Checkpoint { image, source, boot: 0, ticking: true, digests };
+        let base = Checkpoint { image, source, boot: 0, ticking: true, digests, settings: None };
         Ok(Replica::with(guest, writer, base))
     }
 
@@ -86,6 +90,7 @@ impl Replica {
             boot: base.boot,
             ticking: base.ticking,
             digests: base.digests,
+            settings: base.settings.clone(),
             base,
             journal: Journal::default(),
             guest,
@@ -119,6 +124,14 @@ impl Replica {
         self.ticks
     }
 
+    pub(super) fn settings(&self) -> Option<&Arc<Settings>> {
+        self.settings.as_ref()
+    }
+
+    fn limits(&self) -> Limits {
+        self.settings.as_ref().map_or(self.guest.limits(), |settings| settings.limits)
+    }
+
     pub(super) fn traps(&self) -> u64 {
         self.traps
     }
@@ -140,6 +153,12 @@ impl Replica {
     pub(super) fn apply(&mut self, index: u64, proposal: &Proposal) -> Result<Replies, Fault> {
         let undecodable = |error| Fault::because(format!("the entry at index {index} cannot be decoded"), error);
         let (header, commands) = proposal.decode().map_err(undecodable)?;
+        obedience::check(&self.guest, self.settings.as_ref(), index, &header)?;
+        if !self.silent
+            && let Some(settings) = obedience::following(self.settings.as_ref(), &header)
+        {
+            obedience::announce(index, self.settings.as_deref(), &settings);
+        }
         self.ticks += u64::from(header.seed.is_some());
         let output = match self.run(&header, &commands) {
             Ok(output) => {
@@ -181,6 +200,7 @@ impl Replica {
             boot: self.boot,
             ticking: self.ticking,
             digests: self.digests,
+            settings: self.settings.clone(),
         };
         self.journal = Journal::default();
         Ok(self.base.clone())
@@ -281,6 +301,11 @@ impl Replica {
         if self.boot == 0 {
             self.boot = header.stamp;
         }
+        if let Some(settings) = obedience::following(self.settings.as_ref(), header) {
+            self.writer.set_limits(settings.limits);
+            self.reader = None;
+            self.settings = Some(settings);
+        }
         self.writer.with_source(|source| {
             source.advance(header.stamp);
             if let Some(seed) = header.seed {
@@ -311,6 +336,7 @@ impl Replica {
         self.reader = None;
         self.boot = self.base.boot;
         self.ticking = self.base.ticking;
+        self.settings = self.base.settings.clone();
         Ok(())
     }
 
@@ -369,11 +395,14 @@ impl Replica {
         commands: impl Iterator<Item = &'a Command>,
     ) -> Result<Output, Fault> {
         let mut output = Output::default();
+        let limit = self.limits().replies_bytes_max;
         for (call, command) in calls.iter().zip(commands) {
             let mut one = Output::default();
-            match self.fresh_reader()?.run(&[*call], &mut one.bytes, &mut one.ends) {
-                Ok(()) if output.bytes.len() + one.bytes.len() <= REPLIES_BYTES_MAX => output.push(&one.bytes),
-                Ok(()) => output.push(&trapped_read(command, &too_big(output.bytes.len() + one.bytes.len()))),
+            let ran = self.fresh_reader()?.run(&[*call], &mut one.bytes, &mut one.ends);
+            let bytes = (output.bytes.len() + one.bytes.len()) as u64;
+            match ran {
+                Ok(()) if bytes <= limit => output.push(&one.bytes),
+                Ok(()) => output.push(&trapped_read(command, &Failure::TooBig { bytes, limit })),
                 Err(Failure::Host(fault)) => return Err(fault),
                 Err(failure) => {
                     self.reader = None;
@@ -387,10 +416,10 @@ impl Replica {
     fn fresh_reader(&mut self) -> Result<&mut Instance, Fault> {
         let mut reader = match self.reader.take() {
             Some(reader) => reader,
-            None => instantiate(&self.guest)?,
+            None => instantiate(&self.guest, self.limits())?,
         };
         if !reader.view(&mut self.writer)? {
-            reader = instantiate(&self.guest)?;
+            reader = instantiate(&self.guest, self.limits())?;
             reader.view(&mut self.writer)?;
         }
         Ok(self.reader.insert(reader))
@@ -409,12 +438,9 @@ impl Replica {
     }
 }
 
-pub(super) fn instantiate(guest: &Guest) -> Result<Instance, Fault> {
-    guest.instantiate().map_err(|failure| Fault::because("a fresh instance of the guest failed to start", failure))
-}
-
-fn too_big(bytes: usize) -> Failure {
-    Failure::TooBig { bytes, limit: REPLIES_BYTES_MAX }
+pub(super) fn instantiate(guest: &Guest, limits: Limits) -> Result<Instance, Fault> {
+    let instance = guest.instantiate_within(limits);
+    instance.map_err(|failure| Fault::because("a fresh instance of the guest failed to start", failure))
 }
 
 fn code(failure: &Failure) -> ErrorCode {

@@ -14,6 +14,7 @@ use super::checkpoint::Checkpoint;
 use crate::digest::{Digest, Digests};
 use crate::fault::Fault;
 use crate::guest::{Guest, Image, Pages, Source};
+use crate::settings::{self, Settings};
 use crate::storage::snapshots::{self, INCREMENTS_MAX, SnapshotInfo, SnapshotWriter, Snapshots};
 use crate::type_config::{LogId, Membership, Node, NodeId, SnapshotMeta};
 use serde::{Deserialize, Serialize};
@@ -35,8 +36,8 @@ pub struct Header {
     /// SHA-256 of the module whose state this is.
     pub module: String,
     pub machine_name: String,
-    /// Engine, settings and processor features of the node that wrote it.
-    pub fingerprint: String,
+    /// The settings in force, as `Settings` encodes them; empty before a proposal has set them.
+    settings: Vec<u8>,
     pub meta: SnapshotMeta,
     source: Source,
     boot: u64,
@@ -59,6 +60,8 @@ pub enum Error {
     NoHeader,
     #[error("the snapshot's header cannot be decoded")]
     Header(#[source] postcard::Error),
+    #[error("the snapshot's settings cannot be read")]
+    Settings(#[from] settings::Error),
     #[error("the snapshot has version {0}, this server reads version {VERSION}")]
     Version(u32),
     #[error("the snapshot was made with another module ({theirs}, this one is {ours}); start with that module")]
@@ -95,7 +98,7 @@ pub(super) fn write(
         version: VERSION,
         module: guest.hash().to_owned(),
         machine_name: guest.description().name.clone(),
-        fingerprint: guest.fingerprint(),
+        settings: checkpoint.settings.as_ref().map(|settings| settings.encode()).unwrap_or_default(),
         meta: meta.clone(),
         source: checkpoint.source.clone(),
         boot: checkpoint.boot,
@@ -182,8 +185,12 @@ pub(super) fn read(snapshots: &Snapshots, guest: &Guest, id: &str) -> Result<(Sn
         return Err(Error::Module { theirs: header.module, ours: guest.hash().to_owned() });
     }
     let image = Image::new(header.globals, memories);
+    let settings = match header.settings.is_empty() {
+        true => None,
+        false => Some(Arc::new(Settings::decode(&header.settings)?)),
+    };
     let Header { source, boot, ticking, digests, meta, state: expected, .. } = header;
-    let checkpoint = Checkpoint { image, source, boot, ticking, digests };
+    let checkpoint = Checkpoint { image, source, boot, ticking, digests, settings };
     // The files are what was written; this tells whether that was what had been the state.
     let found = checkpoint.digest(index(&meta))?;
     if found != expected {

@@ -76,6 +76,8 @@ impl Machine {
                 let _guard = PanicGuard(options.alarm.clone());
                 match worker(options, thread_shared) {
                     Ok(worker) => {
+                        // The caller may look at the status at once.
+                        worker.publish();
                         // The caller waits for this.
                         let _ = started.send(Ok(()));
                         worker.run(receiver);
@@ -87,7 +89,7 @@ impl Machine {
             })
             .map_err(StartError::Thread)?;
         match outcome.recv() {
-            Ok(Ok(())) => Ok(Machine { jobs, guest, snapshots, shared }),
+            Ok(Ok(())) => Ok(Machine { jobs, wanted: Arc::new(guest.settings()), guest, snapshots, shared }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(StartError::State(Fault::new("the apply thread panicked"))),
         }

@@ -1,3 +1,5 @@
+mod settings;
+
 use super::checkpoint::Checkpoint;
 use super::replica::Replica;
 use super::snapshot;
@@ -29,13 +31,13 @@ fn proposal(stamp: u64, seed: Option<u64>, names: &[&str]) -> Proposal {
 
 fn apply(replica: &mut Replica, index: u64, proposal: &Proposal) -> Vec<String> {
     let replies = replica.apply(index, proposal).unwrap();
-    replies.iter().map(|reply| String::from_utf8(reply.as_bytes().to_vec()).unwrap().trim_end().to_owned()).collect()
+    replies.iter().map(|reply| String::from_utf8_lossy(reply.as_bytes()).trim_end().to_owned()).collect()
 }
 
 fn read(replica: &mut Replica, names: &[&str]) -> Vec<String> {
     let commands: Vec<Command> = names.iter().map(|name| command(name)).collect();
     let replies = replica.read(&commands).unwrap();
-    replies.iter().map(|reply| String::from_utf8(reply.as_bytes().to_vec()).unwrap().replace("\r\n", " ")).collect()
+    replies.iter().map(|reply| String::from_utf8_lossy(reply.as_bytes()).replace("\r\n", " ")).collect()
 }
 
 /// A log that does everything a guest can do wrong.

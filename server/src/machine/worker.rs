@@ -331,7 +331,7 @@ impl Worker {
         std::mem::take(&mut self.held).into_iter().try_for_each(|job| self.work(job))
     }
 
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         self.shared.publish(Status {
             now: self.replica.now(),
             boot: self.replica.boot(),
@@ -349,6 +349,7 @@ impl Worker {
             ticks: self.replica.ticks(),
             ticking: self.replica.ticking(),
             replaying: self.replay.is_some(),
+            settings: self.replica.settings().cloned(),
         });
     }
 }

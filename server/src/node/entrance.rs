@@ -89,6 +89,7 @@ impl Entrance<'_> {
             local: self.local(node_id)(),
             node: self.node(),
             module: self.guest.hash().to_owned(),
+            engine: self.guest.fingerprint().to_owned(),
             addresses: self.config.join.iter().map(Address::to_string).collect(),
         }
     }

@@ -205,8 +205,15 @@ async fn check_in(cluster: Cluster) {
 fn load(config: &Config) -> Result<Arc<Guest>, StartError> {
     let name = config.module.to_string();
     let bytes = config.module.read().map_err(|source| StartError::Module { name: name.clone(), source })?;
-    let guest = Guest::load(&bytes, options::guest(config), &config.dir.join("cache"))
-        .map_err(|source| StartError::Guest { name, source })?;
+    let guest = Guest::load(&bytes, config.guest_limits, &config.dir.join("cache"))
+        .map_err(|source| StartError::Guest { name, source })?
+        .with_log_lines_per_second(config.guest_log_lines);
+    // Tests move a cluster between engines, and have only one.
+    #[cfg(debug_assertions)]
+    let guest = match std::env::var("UHAHA_ENGINE_REVISION") {
+        Ok(revision) => guest.with_engine_revision(&revision),
+        Err(_) => guest,
+    };
     let description = guest.description();
     tracing::info!(
         module = description.name,

@@ -4,9 +4,10 @@ use super::credentials::Credentials;
 use crate::config::Config;
 use crate::dispatch::Redirect;
 use crate::net::peer::Local;
+use crate::settings::REPLIES_BYTES_CEILING;
 use crate::storage::schema::{ClusterId, Identity};
 use crate::type_config::{self, NodeId};
-use crate::{dispatch, guest, net, raft, redis, time};
+use crate::{dispatch, net, raft, redis, time};
 use std::collections::BTreeMap;
 
 pub(super) fn listener(config: &Config, credentials: &Credentials) -> net::Options {
@@ -20,18 +21,9 @@ pub(super) fn listener(config: &Config, credentials: &Credentials) -> net::Optio
     }
 }
 
-pub(super) fn guest(config: &Config) -> guest::Limits {
-    guest::Limits {
-        fuel_max: config.guest_fuel,
-        memory_bytes_max: usize::try_from(config.guest_memory_bytes).unwrap_or(usize::MAX),
-        reply_bytes_max: config.guest_reply_bytes,
-        ..guest::Limits::default()
-    }
-}
-
 /// Larger than anything that one node has to tell another: a command, a batch of them, or all replies to one.
 fn frame_bytes_max(config: &Config) -> usize {
-    config.request_bytes.max(config.batch_bytes).max(guest::REPLIES_BYTES_MAX) + (64 << 20)
+    config.request_bytes.max(config.batch_bytes).max(REPLIES_BYTES_CEILING as usize) + (64 << 20)
 }
 
 /// How this node introduces itself to others.

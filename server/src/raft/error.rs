@@ -1,5 +1,6 @@
 //! `Error`: not now, or not here. The one place that reads openraft's errors.
 
+use crate::fault::Fault;
 use crate::type_config::{Node, TypeConfig};
 use openraft::error::{ClientWriteError, Fatal, ForwardToLeader, InitializeError, LinearizableReadError, RaftError};
 
@@ -47,6 +48,10 @@ pub enum Error {
     Bootstrap { source: Box<InitializeError<TypeConfig>> },
     #[error("this node does not become the leader")]
     Lead,
+    #[error("the log cannot be read")]
+    ReadLog(#[source] std::io::Error),
+    #[error("the log cannot be applied here")]
+    Apply(#[source] Fault),
 }
 
 impl Error {

@@ -21,6 +21,8 @@ pub struct Knock {
     pub node: Node,
     /// SHA-256 of its module.
     pub module: String,
+    /// The fingerprint of its engine.
+    pub engine: String,
     /// Nodes of the cluster, any of them.
     pub addresses: Vec<String>,
 }
@@ -28,8 +30,8 @@ pub struct Knock {
 /// Finds the cluster and asks whether it would have this node; returns the cluster's id. Nothing is changed yet: the
 /// node writes down whose it is first.
 pub async fn knock(knock: Knock) -> Result<[u8; 16], Error> {
-    let Knock { local, node, module, addresses } = knock;
-    let join = Join { node_id: local.node_id, node, module, voter: true, stage: Stage::Asks };
+    let Knock { local, node, module, engine, addresses } = knock;
+    let join = Join { node_id: local.node_id, node, module, engine, voter: true, stage: Stage::Asks };
     let peers = Peers::new(move || local.clone());
     let mut asking = Asking::new(&peers, &addresses);
     loop {
@@ -56,8 +58,8 @@ impl Cluster {
 
     async fn ask_until_member(&self, addresses: &[String], voter: bool, stage: Stage) -> Result<(), Error> {
         let shared = &self.shared;
-        let module = shared.module.clone();
-        let join = Join { node_id: shared.node_id, node: shared.node.clone(), module, voter, stage };
+        let (module, engine) = (shared.module.clone(), shared.machine.guest().fingerprint().to_owned());
+        let join = Join { node_id: shared.node_id, node: shared.node.clone(), module, engine, voter, stage };
         let mut asking = Asking::new(&shared.peers, addresses);
         loop {
             let metrics = self.metrics();

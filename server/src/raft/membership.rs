@@ -92,6 +92,14 @@ impl Cluster {
             )));
         }
         let membership = metrics.membership_config.membership();
+        let engine = self.shared.machine.guest().fingerprint();
+        // A member is told by its own log.
+        if join.engine != engine && membership.get_node(&join.node_id).is_none() {
+            return Err(Error::Refused(format!(
+                "it has another engine ({}) than the cluster ({engine}); start the cluster's version of the server",
+                join.engine
+            )));
+        }
         for (node_id, node) in membership.nodes().filter(|(node_id, _)| **node_id != join.node_id) {
             if node.name == join.node.name {
                 return Err(Error::Refused(format!(

@@ -12,6 +12,7 @@
 //!
 //! openraft's types end in this folder: what comes out is `Error`, `Status` and `Member`.
 
+mod agreement;
 mod checker;
 mod clocks;
 mod compaction;
@@ -51,6 +52,7 @@ pub use self::rewrite::{begin_after, take_over};
 pub use self::rpc::Change;
 pub use self::status::{Member, Role, Status, View, Visible};
 
+use self::agreement::Agreement;
 use self::checker::MarkWanted;
 use self::clocks::Clocks;
 use self::compaction::Compaction;
@@ -134,6 +136,7 @@ impl Cluster {
         local: impl Fn() -> Local + Send + Sync + 'static,
     ) -> Result<Cluster, Error> {
         let config = Arc::new(options.openraft()?);
+        agreement::check_log(&log, &machine).await?;
         let peers = Peers::new(local);
         let forward = Forward::new(peers.clone(), options.forward, options.leader_wait)?;
         let network = network::Factory {
@@ -152,7 +155,9 @@ impl Cluster {
         let mark = MarkWanted::default();
         let compaction = Compaction::new(raft.clone(), log.clone(), machine.clone(), mark.clone(), &options);
         let tasks = TaskTracker::new();
-        let proposer = Proposer::new(raft.clone(), machine.clone(), writes.clone(), clock.clone(), mark, &options);
+        let agreement = Agreement::new(machine.clone(), presence.clone(), options.node_id);
+        let proposer =
+            Proposer::new(raft.clone(), machine.clone(), writes.clone(), clock.clone(), agreement, mark, &options);
         let lease = options.lease().map(|age_max| Lease::new(age_max, presence.clone(), stopping.clone()));
         let policy = Policy::Linearizable { raft: raft.clone(), lease };
         let reading = Reads::new(policy, machine.clone(), reads.clone(), &options);

@@ -61,8 +61,8 @@ pub enum Outcome {
 impl Mustering {
     /// `founds` for a node that has written down that it founds a cluster.
     pub fn new(knock: Knock, expect: usize, founds: bool) -> Mustering {
-        let Knock { local, node, module, addresses } = knock;
-        let recruit = Recruit { node_id: local.node_id, node, module, expect };
+        let Knock { local, node, module, engine, addresses } = knock;
+        let recruit = Recruit { node_id: local.node_id, node, module, engine, expect };
         let peers = Peers::new(move || local.clone());
         let standing = watch::Sender::new(if founds { Standing::Founds } else { Standing::Waits });
         Mustering { shared: Arc::new(Shared { recruit, addresses, peers, standing }) }
@@ -272,6 +272,12 @@ fn objection(this: &Recruit, other: &Recruit) -> Option<String> {
     if this.module != other.module {
         return Some(format!("{node} and {theirs} run different modules ({} and {})", this.module, other.module));
     }
+    if this.engine != other.engine {
+        return Some(format!(
+            "{node} and {theirs} have different engines ({} and {}); start one version of the server on all",
+            this.engine, other.engine
+        ));
+    }
     let (expect, expected) = (this.expect, other.expect);
     (expect != expected).then(|| {
         format!("{node} and {theirs} differ in --bootstrap-expect ({expect} and {expected}); start them with the same")
@@ -284,7 +290,7 @@ mod tests {
 
     fn recruit(number: u64) -> Recruit {
         let node = Node { name: format!("n{number}"), address: format!("10.0.0.{number}:1") };
-        Recruit { node_id: 100 - number, node, module: "m".into(), expect: 3 }
+        Recruit { node_id: 100 - number, node, module: "m".into(), engine: "e".into(), expect: 3 }
     }
 
     fn waits(number: u64) -> Mustered {
@@ -319,8 +325,12 @@ mod tests {
             (|other: &mut Recruit| other.node.name = "n1".into(), "the same name; give one another --id"),
             (|other: &mut Recruit| other.node.address = "10.0.0.1:1".into(), "give each its --advertise"),
             (|other: &mut Recruit| other.module = "x".into(), "run different modules (m and x)"),
+            (
+                |other: &mut Recruit| other.engine = "x".into(),
+                "have different engines (e and x); start one version of the server on all",
+            ),
             (|other: &mut Recruit| other.expect = 5, "--bootstrap-expect (3 and 5); start them with the same"),
-        ] as [(fn(&mut Recruit), &str); 4]
+        ] as [(fn(&mut Recruit), &str); 5]
         {
             let mut other = recruit(2);
             change(&mut other);

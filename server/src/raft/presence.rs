@@ -88,11 +88,16 @@ impl Presence {
         self.last_pong(node_id, Instant::now()).is_none_or(|pong| pong.sound)
     }
 
+    /// The settings that a node was started with, encoded.
+    pub(super) fn wants(&self, node_id: NodeId) -> Option<Vec<u8>> {
+        self.last_pong(node_id, Instant::now()).map(|pong| pong.settings)
+    }
+
     /// The last answer of a node, if that was lately.
     fn last_pong(&self, node_id: NodeId, now: Instant) -> Option<Pong> {
         let seen = lock(&self.shared.seen);
         let recent = |seen: &&Seen| now.saturating_duration_since(seen.at) < self.shared.answer_timeout;
-        seen.get(&node_id).filter(recent).map(|seen| seen.pong)
+        seen.get(&node_id).filter(recent).map(|seen| seen.pong.clone())
     }
 
     /// Takes in an answer, or that there was none; `applied` is how far this node is.
@@ -101,8 +106,9 @@ impl Presence {
             lock(&self.shared.seen).remove(&node_id);
             return;
         };
+        let lead = pong.lead;
         lock(&self.shared.seen).insert(node_id, Seen { at: asked, pong });
-        let Some(lead) = pong.lead else { return };
+        let Some(lead) = lead else { return };
         let Some(at) = asked.checked_sub(Duration::from_millis(lead.confirmed_ms)) else { return };
         let mut points = lock(&self.shared.points);
         // One that led before may answer after its successor, and its point is the older one.
@@ -151,8 +157,9 @@ impl Cluster {
             tokio::select! {
                 Some((node_id, at, answer)) = asked.next() => {
                     silent.retain(|other| *other != node_id);
-                    presence.note(node_id, at, answer.map(|(pong, _)| pong), self.applied());
-                    self.shared.clocks.note(node_id, answer.map(|(_, skew)| skew));
+                    let (pong, skew) = answer.unzip();
+                    presence.note(node_id, at, pong, self.applied());
+                    self.shared.clocks.note(node_id, skew);
                 }
                 changed = metrics.changed() => {
                     if changed.is_err() {
@@ -185,9 +192,10 @@ impl Cluster {
         let applied = self.applied();
         let keeps_leases = self.shared.lease.is_some();
         let sound = !self.shared.machine.standing().is_quarantined();
+        let settings = self.shared.machine.wanted_settings().encode();
         let clock = || self.shared.clocks.clock.read().time;
         let Some(confirmed) = self.confirmed(&metrics) else {
-            return Ok(Pong { applied, lead: None, keeps_leases, sound, clock: clock() });
+            return Ok(Pong { applied, lead: None, keeps_leases, sound, settings, clock: clock() });
         };
         // The core is asked, for the metrics may be behind what it has committed.
         let committed = self.shared.raft.with_raft_state(|state| state.local_committed().copied()).await?;
@@ -195,7 +203,7 @@ impl Cluster {
         let committed = committed.filter(|log_id| log_id.leader_id.term == metrics.current_term);
         let confirmed_ms = u64::try_from(confirmed.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
         let lead = committed.map(|log_id| Lead { committed: log_id.index, confirmed_ms });
-        Ok(Pong { applied, lead, keeps_leases, sound, clock: clock() })
+        Ok(Pong { applied, lead, keeps_leases, sound, settings, clock: clock() })
     }
 
     /// The index up to which this node has applied the log.
@@ -293,7 +301,11 @@ async fn ask(node_id: NodeId, link: Link, clock: Clock, timeout: Duration) -> (N
     let answer = link.ask(Kind::Ping, Bytes::new(), timeout).await.ok();
     let answered = clock.read();
     let pong = answer.and_then(|pong| rpc::decode::<Pong>(&pong).ok());
-    (node_id, at, pong.map(|pong| (pong, Skew::measured(asked, pong.clock, answered))))
+    let with_skew = |pong: Pong| {
+        let skew = Skew::measured(asked, pong.clock, answered);
+        (pong, skew)
+    };
+    (node_id, at, pong.map(with_skew))
 }
 
 #[cfg(test)]
@@ -304,7 +316,7 @@ mod tests {
 
     fn pong(committed: u64, confirmed_ms: u64) -> Option<Pong> {
         let lead = Some(Lead { committed, confirmed_ms });
-        Some(Pong { applied: committed, lead, keeps_leases: true, sound: true, clock: 0 })
+        Some(Pong { applied: committed, lead, keeps_leases: true, sound: true, settings: Vec::new(), clock: 0 })
     }
 
     #[test]

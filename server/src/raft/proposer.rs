@@ -4,6 +4,7 @@
 //! while they are is the next batch, so batches grow with the load and a lone command waits for nobody. Each proposal
 //! names the term for which it was stamped, and openraft refuses it in any other.
 
+use super::agreement::{Agreement, Next};
 use super::checker::{Checker, MarkWanted};
 use super::queue::{Answers, Batch, Queue};
 use super::ticker::{Ticker, seed};
@@ -11,6 +12,7 @@ use super::{Error, Options, Raft};
 use crate::command::Command;
 use crate::machine::Machine;
 use crate::proposal::{Origin, Proposal};
+use crate::settings::Change;
 use crate::time::{Clock, Reading};
 use crate::type_config::{Node, NodeId, TypeConfig};
 use futures_util::StreamExt;
@@ -40,6 +42,7 @@ pub(super) struct Proposer {
     queue: Queue,
     clock: Clock,
     ticker: Ticker,
+    agreement: Agreement,
     checker: Checker,
     /// The last term for which a proposal was stamped.
     term: Option<u64>,
@@ -48,6 +51,8 @@ pub(super) struct Proposer {
     batch_bytes_max: usize,
     proposals_in_flight_max: usize,
     idle: Interval,
+    /// When it is looked whether there is something to say about settings.
+    rounds: Interval,
     quorum: Quorum,
     clock_skew_max: Duration,
 }
@@ -82,11 +87,13 @@ impl Proposer {
         machine: Machine,
         queue: Queue,
         clock: Clock,
+        agreement: Agreement,
         wanted: MarkWanted,
         options: &Options,
     ) -> Proposer {
-        let mut idle = interval(options.tick);
+        let [mut idle, mut rounds] = [options.tick, options.heartbeat * 2].map(interval);
         idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Proposer {
             raft,
             machine,
@@ -94,12 +101,14 @@ impl Proposer {
             ticker: Ticker::new(options.tick, clock.read()),
             checker: Checker::new(options.mark_every, wanted, Instant::now()),
             clock,
+            agreement,
             term: None,
             node_id: options.node_id,
             batch_commands_max: options.batch_commands_max,
             batch_bytes_max: options.batch_bytes_max,
             proposals_in_flight_max: options.proposals_in_flight_max.max(1),
             idle,
+            rounds,
             clock_skew_max: options.clock_skew_max,
             quorum: Quorum {
                 patience: options.leader_wait,
@@ -133,6 +142,17 @@ impl Proposer {
                         in_flight.extend(self.propose(Batch::default(), term).await);
                     }
                 }
+                _ = self.rounds.tick(), if self.raft.is_leader() => match self.next() {
+                    Next::Commands(Some(Change::To(_))) if in_flight.is_empty() => {
+                        let term = self.leading_term();
+                        in_flight.extend(self.propose(Batch::default(), term).await);
+                    }
+                    // They go with the next proposal.
+                    Next::Commands(Some(_)) => {}
+                    Next::Commands(None) | Next::Nothing => {
+                        self.agreement.report(&super::status::members(&self.raft.metrics().borrow_watched()));
+                    }
+                },
             }
         }
     }
@@ -152,7 +172,12 @@ impl Proposer {
                 return None;
             }
         };
-        let (proposal, tick) = match self.proposal(term, &origins, &commands) {
+        let Next::Commands(settings) = self.next() else {
+            // A leader that may propose nothing is none yet.
+            answers.give_back(commands, || Error::NoLeader);
+            return None;
+        };
+        let (proposal, tick) = match self.proposal(term, &origins, settings.as_ref(), &commands) {
             Ok(proposal) => proposal,
             Err(error) => {
                 answers.give_back(commands, || Error::Entropy(error));
@@ -193,11 +218,18 @@ impl Proposer {
         Ok(metrics.current_term)
     }
 
+    fn next(&self) -> Next {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        self.agreement.next(metrics.membership_config.membership().voter_ids())
+    }
+
     /// The proposal, and the term if it is a tick.
     fn proposal(
         &mut self,
         term: u64,
         origins: &[Origin],
+        settings: Option<&Change>,
         commands: &[Command],
     ) -> Result<(Proposal, Option<u64>), getrandom::Error> {
         let now = self.clock.read();
@@ -210,7 +242,8 @@ impl Proposer {
         }
         let checks = self.checker.next(now.monotonic, &self.machine.status());
         let stamp = self.ticker.stamp(now);
-        Ok((Proposal::encode_with(stamp, seed, origins, checks, commands.iter()), seed.map(|_| term)))
+        let proposal = Proposal::encode_with(stamp, seed, origins, settings, checks, commands.iter());
+        Ok((proposal, seed.map(|_| term)))
     }
 
     fn lead(&mut self, term: u64, now: Reading) {

@@ -167,6 +167,8 @@ pub(super) struct Join {
     pub(super) node: Node,
     /// SHA-256 of its module.
     pub(super) module: String,
+    /// The fingerprint of its engine.
+    pub(super) engine: String,
     pub(super) voter: bool,
     pub(super) stage: Stage,
 }
@@ -212,6 +214,8 @@ pub(super) struct Recruit {
     pub(super) node: Node,
     /// SHA-256 of its module.
     pub(super) module: String,
+    /// The fingerprint of its engine.
+    pub(super) engine: String,
     /// How many nodes it begins a cluster with.
     pub(super) expect: usize,
 }
@@ -253,7 +257,7 @@ pub enum Change {
 }
 
 /// What a node says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pong {
     pub(super) applied: u64,
     /// Of a leader alone.
@@ -262,6 +266,8 @@ pub(super) struct Pong {
     pub(super) keeps_leases: bool,
     /// Whether its state is not known to be wrong.
     pub(super) sound: bool,
+    /// Those that it was started with, as `Settings` encodes them.
+    pub(super) settings: Vec<u8>,
     /// What its clock shows, in nanoseconds since the Unix epoch.
     pub(super) clock: u64,
 }

@@ -99,6 +99,20 @@ async fn proposes_reads_and_restarts() {
     node.cluster.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_writes_its_settings_with_its_first_command_and_once() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = start(temp.path(), options()).await;
+    assert_eq!(node.machine.settings(), None, "an idle cluster writes nothing");
+    node.cluster.propose(vec![command(&["A"])]).await.unwrap();
+    assert_eq!(node.machine.settings().as_ref(), Some(node.machine.wanted_settings()));
+    let before = node.cluster.status().log_bytes;
+    node.cluster.propose(vec![command(&["A"])]).await.unwrap();
+    let settings = node.machine.wanted_settings().encode().len() as u64;
+    assert!(node.cluster.status().log_bytes - before < settings);
+    node.cluster.shutdown().await;
+}
+
 /// Every group gets its own replies, in its own order, whatever was gathered with it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replies_go_to_who_asked() {

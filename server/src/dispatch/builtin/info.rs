@@ -7,6 +7,7 @@ use crate::dispatch::{Dispatcher, host_and_port};
 use crate::raft::{ClockStatus, Visible};
 use bytes::Bytes;
 use std::fmt::Display;
+use std::sync::Arc;
 
 type Section = (&'static str, fn(&Dispatcher, &mut Lines));
 
@@ -162,6 +163,10 @@ fn machine(dispatcher: &Dispatcher, lines: &mut Lines) {
     lines.put("machine_digest_verified_index", status.verified);
     lines.put("machine_digest_incomparable", status.incomparable);
     lines.put("machine_digest_differences", status.differences);
+    let wanted = dispatcher.backend.wanted_settings();
+    let active = status.settings.unwrap_or_else(|| Arc::clone(&wanted));
+    lines.put("machine_engine", &active.engine);
+    lines.put("machine_settings_agreed", u8::from(active == wanted));
 }
 
 fn time(dispatcher: &Dispatcher, lines: &mut Lines) {

@@ -6,6 +6,7 @@ use crate::dispatch::error::{from_raft, syntax};
 use crate::dispatch::host_and_port;
 use crate::raft::Visible;
 use crate::reply::Reply;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(super) const ROWS: &[Builtin] = &[
@@ -23,8 +24,8 @@ pub(super) const ROWS: &[Builtin] = &[
         arity: -1,
         flags: PLAIN,
         group: "server",
-        summary: "Returns the machine's clock, in nanoseconds or for people",
-        arguments: &[Arg::word("human", "HUMAN").optional()],
+        summary: "Returns the machine's clock, in nanoseconds or for people, or its limits",
+        arguments: &[Arg::one_of("what", &[Arg::word("human", "HUMAN"), Arg::word("limits", "LIMITS")]).optional()],
         run: Run::Now(machine),
     },
     Builtin {
@@ -87,6 +88,7 @@ fn machine(call: Call<'_>) -> Answer {
     let human = match call.args {
         [] => false,
         [word] if is(word, "HUMAN") || is(word, "H") => true,
+        [word] if is(word, "LIMITS") => return Ok(limits(&call)),
         _ => return Err(syntax()),
     };
     let status = call.dispatcher.backend.machine();
@@ -104,6 +106,24 @@ fn machine(call: Call<'_>) -> Answer {
         ("now", Reply::bulk(at(status.now))),
         ("uptime", Reply::bulk(uptime)),
     ]))
+}
+
+/// What the guest is held to, and what this node would have: the two differ until all voters want the same.
+fn limits(call: &Call<'_>) -> Reply {
+    let backend = &call.dispatcher.backend;
+    let wanted = backend.wanted_settings();
+    let active = backend.machine().settings.unwrap_or_else(|| Arc::clone(&wanted));
+    let mut fields = vec![
+        (Reply::bulk("module"), Reply::bulk(active.module.clone())),
+        (Reply::bulk("engine"), Reply::bulk(active.engine.clone())),
+        (Reply::bulk("wanted-engine"), Reply::bulk(wanted.engine.clone())),
+    ];
+    for ((name, limit), (_, wanted)) in active.limits.named().into_iter().zip(wanted.limits.named()) {
+        fields.push((Reply::bulk(name), Reply::bulk(limit.to_string())));
+        fields.push((Reply::bulk(format!("wanted-{name}")), Reply::bulk(wanted.to_string())));
+    }
+    fields.push((Reply::bulk("guest-log-lines"), Reply::bulk(backend.guest_log_lines().to_string())));
+    Reply::Map(fields)
 }
 
 /// RFC 3339. Nanoseconds of 64 bits end in the year 2554, which has four digits.

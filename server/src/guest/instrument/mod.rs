@@ -12,6 +12,9 @@ mod core_module;
 
 pub(super) use component::instrument;
 
+/// Raised when a rewritten module computes or costs something else than before: part of the engine's fingerprint.
+pub(super) const INSTRUMENTATION_VERSION: u32 = 1;
+
 /// What the accessor exports, as an instance of the component.
 pub(super) const ACCESS: &str = "uhaha:state/access";
 /// Copies every captured global into the accessor's memory.

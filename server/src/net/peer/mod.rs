@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// Raised when nodes of two versions would not understand each other.
-const PROTOCOL_VERSION: u16 = 1;
+const PROTOCOL_VERSION: u16 = 2;
 /// A connection that has not said who it is by then is closed.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests of one connection that are answered at a time; more wait in the sender's socket.
