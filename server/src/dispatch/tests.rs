@@ -165,6 +165,8 @@ async fn the_machines_clock_is_shown_for_programs_and_people() {
              $30\r\n2023-11-14T22:13:23.500000000Z\r\n$6\r\nuptime\r\n$8\r\n3s 500ms",
         ),
         ("MACHINE x", "-ERR syntax error"),
+        ("MACHINE LASTTRAP", "$-1"),
+        ("MACHINE LASTTRAP x", "-ERR syntax error"),
         ("TIME", "*2\r\n$10\r\n1700000003\r\n$6\r\n500000"),
         ("ROLE", "*3\r\n$6\r\nmaster\r\n:0\r\n*0"),
     ])

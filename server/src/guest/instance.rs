@@ -1,5 +1,6 @@
 //! One running copy of a guest: calls into it, and its state out of it and back.
 
+use super::backtrace::Backtrace;
 use super::bindings::{Description, Token};
 use super::host::{HostShortage, HostState};
 use super::image::{Image, MemoryImage};
@@ -68,6 +69,8 @@ pub struct Instance {
     accessor: Arc<Memory>,
     /// WASI hands out handles, which an image cannot hold.
     uses_resources: bool,
+    /// Where the guest was when the last call failed.
+    backtrace: Backtrace,
 }
 
 /// What an instance is made of.
@@ -121,6 +124,7 @@ impl Instance {
             memories,
             accessor,
             uses_resources: parts.uses_resources,
+            backtrace: Backtrace::default(),
         })
     }
 
@@ -161,6 +165,13 @@ impl Instance {
     /// Whether the guest's log lines are dropped, as while entries are replayed.
     pub fn set_silent(&mut self, silent: bool) {
         self.store.data().logs.set_silent(silent);
+    }
+
+    /// Where the guest was when the last call failed; empty if the host found the failure after the guest had returned.
+    ///
+    /// Apart from `Failure`, for that decides a reply, and this must not.
+    pub fn backtrace(&self) -> &Backtrace {
+        &self.backtrace
     }
 
     /// Bytes of all the guest's memories.
@@ -368,7 +379,10 @@ impl Instance {
 
     /// Sorts an error of a call, and refuses handles left open, which no image could hold.
     fn checked<T>(&mut self, result: wasmtime::Result<T>) -> Result<T, Failure> {
-        let value = result.map_err(|error| failure(error, &mut self.store, self.limits))?;
+        let value = result.map_err(|error| {
+            self.backtrace = Backtrace::of(&error);
+            failure(error, &mut self.store, self.limits)
+        })?;
         if self.uses_resources && !self.store.data().resources.is_empty() {
             return Err(Failure::Trap(
                 "it left a WASI handle open (did it print?), which a state image cannot hold; build the guest for \

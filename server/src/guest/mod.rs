@@ -4,6 +4,7 @@
 //! cache of compiled code), so a guest can be run in a unit test; and it reads no clock and no entropy that a guest
 //! could see. `machine` decides what is called when.
 
+mod backtrace;
 mod bindings;
 mod cache;
 mod encode;
@@ -23,6 +24,7 @@ mod tokens;
 mod wasi;
 
 pub use engine::THREAD_STACK_BYTES;
+pub use backtrace::Backtrace;
 pub use image::{Extent, Image, MemoryImage};
 pub use instance::{Call, Failure, Instance, REPLIES_BYTES_MAX};
 pub use load::{Error, Guest, Optional};

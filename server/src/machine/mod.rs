@@ -10,6 +10,7 @@ mod checkpoint;
 mod replica;
 pub mod snapshot;
 mod start;
+mod trap;
 mod worker;
 
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod tests;
 pub use awaited::{Awaiting, Given};
 pub use bridge::StateMachine;
 pub use start::{Options, StartError};
+pub use trap::Trap;
 
 use crate::command::Command;
 use crate::fault::{Alarm, Fault};
@@ -58,7 +60,8 @@ pub struct Status {
     pub memory_bytes: u64,
     /// Commands and ticks that failed and left no trace, since this start.
     pub traps: u64,
-    pub last_trap: Option<String>,
+    /// The last of them, or of the reads that failed.
+    pub last_trap: Option<Arc<Trap>>,
     /// Ticks applied since this start.
     pub ticks: u64,
     /// Whether ticks matter while no commands come.

@@ -7,12 +7,12 @@
 //! alone.
 
 use super::checkpoint::{Checkpoint, Journal};
+use super::trap::Trap;
 use crate::command::Command;
 use crate::fault::Fault;
-use crate::guest::{Call, Failure, Guest, Instance, REPLIES_BYTES_MAX};
+use crate::guest::{Backtrace, Call, Failure, Guest, Instance, REPLIES_BYTES_MAX};
 use crate::proposal::{Header, Proposal};
 use crate::replies::Replies;
-use crate::reply::ErrorCode;
 use crate::resp3::{PutToken, Token};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,7 +34,8 @@ pub(super) struct Replica {
     silent: bool,
     ticks: u64,
     traps: u64,
-    last_trap: Option<String>,
+    /// Of a write, a tick or a read.
+    last_trap: Option<Arc<Trap>>,
 }
 
 /// What a run of steps wrote: RESP3 values and where they end.
@@ -110,8 +111,8 @@ impl Replica {
         self.traps
     }
 
-    pub(super) fn last_trap(&self) -> Option<&str> {
-        self.last_trap.as_deref()
+    pub(super) fn last_trap(&self) -> Option<&Arc<Trap>> {
+        self.last_trap.as_ref()
     }
 
     pub(super) fn memory_bytes(&self) -> u64 {
@@ -198,16 +199,19 @@ impl Replica {
             };
             output.bytes.truncate(bytes);
             output.ends.truncate(ends);
+            let backtrace = self.writer.backtrace().clone();
             self.return_to_base()?;
             self.repeat(&since_base, commands)?;
             if !since_base.is_empty() {
                 since_base.clear();
                 self.checkpoint()?;
             }
-            let reply = self.note_trap(index, step, commands, &failure);
-            match step {
-                0 => self.ticking = false,
-                _ => output.push(&reply),
+            let command = step.checked_sub(1).map(|number| &commands[number]);
+            let reply = self.note_trap(Trap::new(command, Some(index), &failure, &backtrace, self.now()));
+            self.traps += 1;
+            match command {
+                None => self.ticking = false,
+                Some(_) => output.push(&reply),
             }
         }
         self.ticking |= !commands.is_empty();
@@ -277,18 +281,11 @@ impl Replica {
         Ok(())
     }
 
-    /// The error reply of a failed step, which is also logged and counted.
-    fn note_trap(&mut self, index: u64, step: usize, commands: &[Command], failure: &Failure) -> Vec<u8> {
-        let name = match step.checked_sub(1) {
-            Some(number) => commands[number].name().to_ascii_uppercase().escape_ascii().to_string(),
-            None => "TICK".to_owned(),
-        };
-        let message = format!("{} {name} at index {index}: {failure}", code(failure).as_str());
-        tracing::warn!(target: "guest", index, command = name, error = message, "a command left no trace");
-        self.traps += 1;
-        let mut reply = Vec::new();
-        reply.put_token(Token::Error(message.as_bytes()));
-        self.last_trap = Some(message);
+    /// The error reply of what failed, which is also logged and kept.
+    fn note_trap(&mut self, trap: Trap) -> Vec<u8> {
+        trap.log();
+        let reply = trap.reply();
+        self.last_trap = Some(Arc::new(trap));
         reply
     }
 
@@ -334,15 +331,19 @@ impl Replica {
         let mut output = Output::default();
         for (call, command) in calls.iter().zip(commands) {
             let mut one = Output::default();
-            match self.fresh_reader()?.run(&[*call], &mut one.bytes, &mut one.ends) {
-                Ok(()) if output.bytes.len() + one.bytes.len() <= REPLIES_BYTES_MAX => output.push(&one.bytes),
-                Ok(()) => output.push(&trapped_read(command, &too_big(output.bytes.len() + one.bytes.len()))),
-                Err(Failure::Host(fault)) => return Err(fault),
-                Err(failure) => {
-                    self.reader = None;
-                    output.push(&trapped_read(command, &failure));
+            let reader = self.fresh_reader()?;
+            let failure = match reader.run(&[*call], &mut one.bytes, &mut one.ends) {
+                Ok(()) if output.bytes.len() + one.bytes.len() <= REPLIES_BYTES_MAX => {
+                    output.push(&one.bytes);
+                    continue;
                 }
-            }
+                Ok(()) => too_big(output.bytes.len() + one.bytes.len()),
+                Err(Failure::Host(fault)) => return Err(fault),
+                Err(failure) => failure,
+            };
+            // It is left in the middle of the failed read.
+            let backtrace = self.reader.take().map_or_else(Backtrace::default, |reader| reader.backtrace().clone());
+            output.push(&self.note_trap(Trap::new(Some(command), None, &failure, &backtrace, self.now())));
         }
         Ok(output)
     }
@@ -378,24 +379,6 @@ pub(super) fn instantiate(guest: &Guest) -> Result<Instance, Fault> {
 
 fn too_big(bytes: usize) -> Failure {
     Failure::TooBig { bytes, limit: REPLIES_BYTES_MAX }
-}
-
-fn code(failure: &Failure) -> ErrorCode {
-    match failure {
-        Failure::Fuel(_) => ErrorCode::Fuel,
-        Failure::Memory(_) => ErrorCode::Oom,
-        Failure::TooBig { .. } => ErrorCode::TooBig,
-        Failure::Trap(_) | Failure::Host(_) => ErrorCode::Trap,
-    }
-}
-
-fn trapped_read(command: &Command, failure: &Failure) -> Vec<u8> {
-    let name = command.name().to_ascii_uppercase().escape_ascii().to_string();
-    let message = format!("{} {name}: {failure}", code(failure).as_str());
-    tracing::warn!(target: "guest", command = name, error = message, "a read failed");
-    let mut reply = Vec::new();
-    reply.put_token(Token::Error(message.as_bytes()));
-    reply
 }
 
 /// The module does not know it, though the node that proposed it did.

@@ -95,7 +95,12 @@ impl Worker {
                 let _ = done.send(());
             }
             Job::Read { commands, replies } => {
+                let before = self.replica.last_trap().cloned();
                 let read = self.replica.read(&commands)?;
+                // Whoever has the error and then asks for the trap must find it.
+                if self.replica.last_trap().map(Arc::as_ptr) != before.as_ref().map(Arc::as_ptr) {
+                    self.publish();
+                }
                 let _ = replies.send(read);
             }
             Job::AppliedState { state } => {
@@ -162,7 +167,7 @@ impl Worker {
             applied: self.applied,
             memory_bytes: self.replica.memory_bytes(),
             traps: self.replica.traps(),
-            last_trap: self.replica.last_trap().map(str::to_owned),
+            last_trap: self.replica.last_trap().cloned(),
             ticks: self.replica.ticks(),
             ticking: self.replica.ticking(),
             replaying: self.replay.is_some(),

@@ -23,8 +23,8 @@ pub(super) const ROWS: &[Builtin] = &[
         arity: -1,
         flags: PLAIN,
         group: "server",
-        summary: "Returns the machine's clock, in nanoseconds or for people",
-        arguments: &[Arg::word("human", "HUMAN").optional()],
+        summary: "Returns the machine's clock, in nanoseconds or for people, or how a command last failed on this node",
+        arguments: &[Arg::one_of("what", &[Arg::word("human", "HUMAN"), Arg::word("lasttrap", "LASTTRAP")]).optional()],
         run: Run::Now(machine),
     },
     Builtin {
@@ -87,6 +87,7 @@ fn machine(call: Call<'_>) -> Answer {
     let human = match call.args {
         [] => false,
         [word] if is(word, "HUMAN") || is(word, "H") => true,
+        [word] if is(word, "LASTTRAP") => return last_trap(&call),
         _ => return Err(syntax()),
     };
     let status = call.dispatcher.backend.machine();
@@ -103,6 +104,20 @@ fn machine(call: Call<'_>) -> Answer {
         ("boottime", Reply::bulk(at(status.boot))),
         ("now", Reply::bulk(at(status.now))),
         ("uptime", Reply::bulk(uptime)),
+    ]))
+}
+
+/// With the guest's backtrace, which no error reply has: it need not be the same on every node.
+fn last_trap(call: &Call<'_>) -> Answer {
+    let Some(trap) = call.dispatcher.backend.machine().last_trap else { return Ok(Reply::Null) };
+    let frames = trap.backtrace.frames().iter().map(Reply::bulk).collect();
+    Ok(Reply::fields([
+        ("command", Reply::bulk(&trap.command)),
+        ("index", trap.index.map_or(Reply::Null, |index| Reply::bulk(index.to_string()))),
+        ("code", Reply::bulk(trap.code.as_str())),
+        ("reason", Reply::bulk(&trap.reason)),
+        ("time", Reply::bulk(human_time(trap.now))),
+        ("backtrace", Reply::Array(frames)),
     ]))
 }
 
