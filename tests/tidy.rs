@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each folder or root file of the server, and what it may import besides the vocabulary and itself.
-const LAYERS: [(&str, &[&str]); 15] = [
-    ("main", &["cli", "config", "dispatch::acl", "node", "telemetry"]),
+const LAYERS: [(&str, &[&str]); 16] = [
+    ("main", &["cli", "config", "dispatch::acl", "inspect", "node", "telemetry"]),
     ("lib", &[]),
+    ("inspect", &["dispatch", "guest", "module"]),
     ("node", &["config", "dispatch", "guest", "machine", "net", "raft", "redis", "storage", "time"]),
     ("cli", &["config", "dispatch", "module", "net", "telemetry"]),
     ("config", &["cli", "dispatch", "module", "net", "telemetry", "time"]),
@@ -28,10 +29,12 @@ const LAYERS: [(&str, &[&str]); 15] = [
 const VOCABULARY: [&str; 8] = ["fault", "pace", "command", "resp3", "reply", "replies", "proposal", "type_config"];
 
 /// Crates that only these places may name.
-const HOMES: [(&str, &[&str]); 13] = [
+const HOMES: [(&str, &[&str]); 15] = [
     ("wasmtime", &["guest"]),
     ("wasmtime_wasi", &["guest"]),
     ("wit_component", &["guest"]),
+    ("rustc_demangle", &["guest"]),
+    ("serde_json", &["main"]),
     ("redb", &["storage"]),
     ("openraft", &["raft", "storage", "machine", "type_config"]),
     ("redis_protocol", &["redis"]),

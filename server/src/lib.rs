@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! node        builds everything, in order; serves; drains; stops
+//! inspect     beside it: what a module is, without serving it
 //! redis       one session a client: bytes ↔ Command and Reply
 //! dispatch    finds the one place that can answer: the server itself, a read, a write
 //! raft        gathers commands into proposals, gets them committed; linearizable reads
@@ -23,6 +24,7 @@ pub mod config;
 pub mod dispatch;
 pub mod fault;
 pub mod guest;
+pub mod inspect;
 pub mod machine;
 pub mod module;
 pub mod net;

@@ -1,12 +1,15 @@
 //! The command line: parse, run, exit code.
 
+use serde::Serialize;
+use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 use uhaha_server::cli::{self, Task};
 use uhaha_server::config::Config;
 use uhaha_server::dispatch::acl;
 use uhaha_server::fault::chain;
-use uhaha_server::node::Node;
+use uhaha_server::inspect;
+use uhaha_server::node::{self, Node};
 use uhaha_server::telemetry;
 
 /// Buffers of commands and replies are made on one thread and dropped on another, which glibc's allocator is slow at.
@@ -21,6 +24,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Task::HashPassword) => hash_password(),
+        Ok(Task::Inspect(task)) => inspect(&task),
         Ok(Task::Run(config)) => run(*config),
         Err(error) => error.report(),
     }
@@ -39,6 +43,26 @@ fn hash_password() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => failed(&format!("cannot hash the password: {error}")),
+    }
+}
+
+fn inspect(task: &cli::Inspect) -> ExitCode {
+    match inspect::inspect(&task.config.module, node::guest_limits(&task.config)) {
+        Ok(report) => {
+            // A closed pipe is the reader's choice.
+            let _ = put(&mut std::io::stdout(), &report, task.json);
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&chain(&error)),
+    }
+}
+
+/// As a line of JSON for a program, or as text for a person.
+fn put(out: &mut impl Write, value: &(impl Serialize + fmt::Display), json: bool) -> std::io::Result<()> {
+    match json {
+        true => writeln!(out, "{}", serde_json::to_string(value)?),
+        // A report ends its lines itself.
+        false => writeln!(out, "{}", value.to_string().trim_end()),
     }
 }
 

@@ -4,6 +4,7 @@
 mod cli;
 mod connection;
 mod guest_faults;
+mod inspect;
 mod kill;
 mod pipelines;
 mod protocol;

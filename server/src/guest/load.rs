@@ -7,11 +7,13 @@ use super::host::{self, HostState};
 use super::instance::{Failure, Instance, Parts};
 use super::instrument::{self, Plan};
 use super::source::Source;
-use super::spec::{self, Description};
+use super::spec::{self, Description, ModuleInfo};
 use super::{BATCH, HANDLER, HANDLER_EXPECTED, Limits, PORTABLE, TICKER, hex};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wasmtime::Engine;
 use wasmtime::component::types::{ComponentInstance, ComponentItem};
 use wasmtime::component::{Component, InstancePre, Linker};
 
@@ -66,8 +68,10 @@ pub struct Guest {
     limits: Limits,
     uses_resources: bool,
     hash: String,
+    bytes: usize,
     description: Arc<Description>,
     optional: Optional,
+    compile_time: Duration,
 }
 
 /// Which optional interfaces a guest exports.
@@ -93,6 +97,7 @@ impl Guest {
     fn load_here(module: &[u8], limits: Limits, cache: &Path) -> Result<Guest, Error> {
         let engine = GuestEngine::new().map_err(|error| Error::Engine(error.into()))?;
         let module = wat::parse_bytes(module).map_err(|error| Error::NotWasm(error.into()))?;
+        let bytes = module.len();
         let hash = hex(&Sha256::digest(&module));
         let component = match wasmparser::Parser::is_component(&module) {
             true => module.into_owned(),
@@ -102,8 +107,10 @@ impl Guest {
             .validate_all(&component)
             .map_err(|error| Error::Invalid(error.into()))?;
         let (rewritten, plan) = instrument::instrument(&component)?;
+        let started = Instant::now();
         let component =
             Cache::new(&engine, cache).component(&rewritten).map_err(|error| Error::Compile(error.into()))?;
+        let compile_time = started.elapsed();
         let optional = check_exports(&engine, &component)?;
         let mut linker = Linker::new(&engine.engine);
         host::add_to_linker(&mut linker).map_err(|error| Error::Engine(error.into()))?;
@@ -117,7 +124,8 @@ impl Guest {
         }
         let description = spec::Description::from(instance.describe().map_err(Error::Describe)?).checked()?;
         drop(instance);
-        Ok(Guest { engine, pre, plan, limits, uses_resources, hash, description: Arc::new(description), optional })
+        let description = Arc::new(description);
+        Ok(Guest { engine, pre, plan, limits, uses_resources, hash, bytes, description, optional, compile_time })
     }
 
     /// A fresh instance, as every replica's first one.
@@ -133,6 +141,37 @@ impl Guest {
     /// SHA-256 of the module as it was given, in hexadecimal.
     pub fn hash(&self) -> &str {
         &self.hash
+    }
+
+    /// What is said of the module to others.
+    pub fn info(&self) -> ModuleInfo {
+        ModuleInfo {
+            description: Arc::clone(&self.description),
+            hash: self.hash.clone(),
+            bytes: self.bytes,
+            batch: self.optional.batch,
+            tick: self.optional.tick,
+            portable: self.optional.portable,
+            engine: self.fingerprint(),
+        }
+    }
+
+    /// How many memories and globals a state image has.
+    pub(super) fn captured(&self) -> (usize, usize) {
+        (self.plan.memories.len(), self.plan.globals)
+    }
+
+    /// Little, if the code was in the cache.
+    pub(super) fn compile_time(&self) -> Duration {
+        self.compile_time
+    }
+
+    pub(super) fn component(&self) -> &Component {
+        self.pre.component()
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine.engine
     }
 
     pub fn limits(&self) -> Limits {

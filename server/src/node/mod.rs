@@ -10,6 +10,8 @@ mod entrance;
 mod options;
 mod reception;
 
+pub use self::options::guest as guest_limits;
+
 use self::credentials::Credentials;
 use self::data::Data;
 use self::entrance::Entrance;

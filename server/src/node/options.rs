@@ -20,7 +20,8 @@ pub(super) fn listener(config: &Config, credentials: &Credentials) -> net::Optio
     }
 }
 
-pub(super) fn guest(config: &Config) -> guest::Limits {
+/// What a guest is held to.
+pub fn guest(config: &Config) -> guest::Limits {
     guest::Limits {
         fuel_max: config.guest_fuel,
         memory_bytes_max: usize::try_from(config.guest_memory_bytes).unwrap_or(usize::MAX),
