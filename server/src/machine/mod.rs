@@ -23,7 +23,8 @@ pub use trap::Trap;
 
 use crate::command::Command;
 use crate::fault::{Alarm, Fault};
-use crate::guest::{Guest, spec::Description};
+use crate::guest::Guest;
+use crate::guest::spec::{Description, ModuleInfo};
 use crate::replies::Replies;
 use crate::storage::snapshots::Snapshots;
 use crate::type_config::LogId;
@@ -121,6 +122,10 @@ impl Machine {
 
     pub fn description(&self) -> Arc<Description> {
         Arc::clone(self.guest.description())
+    }
+
+    pub fn module(&self) -> ModuleInfo {
+        self.guest.info()
     }
 
     /// Where the machine's snapshots are.

@@ -10,6 +10,7 @@ mod command;
 mod config;
 mod connection;
 mod info;
+mod module;
 mod pubsub;
 mod raft;
 mod sentinel;
@@ -139,7 +140,7 @@ impl super::table::Row {
 
 pub(super) fn all() -> impl Iterator<Item = &'static Builtin> {
     let rows = [connection::ROWS, client::ROWS, acl::ROWS, server::ROWS, command::ROWS, config::ROWS, raft::ROWS];
-    rows.into_iter().chain([cluster::ROWS, sentinel::ROWS, pubsub::ROWS]).flatten()
+    rows.into_iter().chain([module::ROWS, cluster::ROWS, sentinel::ROWS, pubsub::ROWS]).flatten()
 }
 
 /// The reply of a family's `HELP`: its members with their arguments and summaries, in Redis' form.
