@@ -21,6 +21,7 @@
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod digest;
 pub mod dispatch;
 pub mod fault;
 pub mod guest;

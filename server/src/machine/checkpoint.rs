@@ -1,6 +1,8 @@
 //! What a replica goes back to when a command fails: an earlier state and the proposals applied since.
 
+use super::digest::{self, Pages, Rest};
 use super::replica::instantiate;
+use crate::digest::{Digest, Digests};
 use crate::fault::Fault;
 use crate::guest::{Guest, Image, Instance, Source};
 use crate::proposal::Proposal;
@@ -15,6 +17,8 @@ pub(super) struct Checkpoint {
     pub(super) boot: u64,
     /// Whether the guest's last tick asked for more.
     pub(super) ticking: bool,
+    /// Of everything applied.
+    pub(super) digests: Digests,
 }
 
 impl Checkpoint {
@@ -24,6 +28,24 @@ impl Checkpoint {
         instance.restore(&self.image)?;
         instance.with_source(|source| *source = self.source.clone());
         Ok(instance)
+    }
+
+    /// The digest of this state, which stands after the entry at `index`.
+    pub(super) fn digest(&self, index: u64) -> Digest {
+        let mut pages = Pages::new();
+        for (number, memory) in self.image.memories.iter().enumerate() {
+            memory.extents.iter().for_each(|extent| pages.run(number as u32, extent.offset, &extent.bytes));
+        }
+        let memories: Vec<u64> = self.image.memories.iter().map(|memory| memory.bytes).collect();
+        let rest = Rest {
+            memories: &memories,
+            globals: &self.image.globals,
+            source: &self.source,
+            boot: self.boot,
+            ticking: self.ticking,
+            index,
+        };
+        digest::state(pages.sum(), &rest)
     }
 }
 

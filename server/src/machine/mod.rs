@@ -7,6 +7,7 @@
 mod awaited;
 mod bridge;
 mod checkpoint;
+mod digest;
 mod replica;
 pub mod snapshot;
 mod start;
@@ -22,6 +23,7 @@ pub use start::{Options, StartError};
 pub use trap::Trap;
 
 use crate::command::Command;
+use crate::digest::Digests;
 use crate::fault::{Alarm, Fault};
 use crate::guest::Guest;
 use crate::guest::spec::{Description, ModuleInfo};
@@ -29,8 +31,9 @@ use crate::replies::Replies;
 use crate::storage::snapshots::Snapshots;
 use crate::type_config::LogId;
 use awaited::Awaited;
+use digest::Ring;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 use worker::Job;
 
@@ -57,6 +60,8 @@ pub struct Status {
     /// Time of the first entry ever applied.
     pub boot: u64,
     pub applied: Option<LogId>,
+    /// After the last normal entry.
+    pub digests: Digests,
     /// Size of the guest's memories.
     pub memory_bytes: u64,
     /// Commands and ticks that failed and left no trace, since this start.
@@ -74,6 +79,8 @@ pub struct Status {
 /// What the apply thread shows to others.
 struct Shared {
     status: Mutex<Status>,
+    /// After the last entries.
+    digests: Mutex<Ring>,
     /// Commands applied since this start.
     commands: AtomicU64,
     awaited: Awaited,
@@ -83,6 +90,10 @@ struct Shared {
 impl Shared {
     fn publish(&self, status: Status) {
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+
+    fn lock_digests(&self) -> MutexGuard<'_, Ring> {
+        self.digests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count(&self, commands: u64) {
@@ -98,6 +109,11 @@ impl Machine {
 
     pub fn status(&self) -> Status {
         self.shared.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What there was after the normal entry at `index`, if that is one of the last.
+    pub fn digests_at(&self, index: u64) -> Option<Digests> {
+        self.shared.lock_digests().at(index)
     }
 
     /// Commands applied since this start.

@@ -7,8 +7,10 @@
 //! alone.
 
 use super::checkpoint::{Checkpoint, Journal};
+use super::digest;
 use super::trap::Trap;
 use crate::command::Command;
+use crate::digest::Digests;
 use crate::fault::Fault;
 use crate::guest::{Backtrace, Call, Failure, Guest, Instance, REPLIES_BYTES_MAX};
 use crate::proposal::{Header, Proposal};
@@ -30,6 +32,8 @@ pub(super) struct Replica {
     boot: u64,
     /// Whether the guest's last tick asked for more.
     ticking: bool,
+    /// After the last proposal.
+    digests: Digests,
     /// Whether the guest's log lines are dropped.
     silent: bool,
     ticks: u64,
@@ -60,7 +64,8 @@ impl Replica {
     /// The state before the first entry.
     pub(super) fn new(guest: Arc<Guest>) -> Result<Replica, Fault> {
         let mut writer = instantiate(&guest)?;
-        let base = Checkpoint { image: Arc::new(writer.capture()?), source: writer.source(), boot: 0, ticking: true };
+        let (image, source) = (Arc::new(writer.capture()?), writer.source());
+        let base = Checkpoint { image, source, boot: 0, ticking: true, digests: Digests::default() };
         Ok(Replica::with(guest, writer, base))
     }
 
@@ -79,6 +84,7 @@ impl Replica {
             reader: None,
             boot: base.boot,
             ticking: base.ticking,
+            digests: base.digests,
             base,
             journal: Journal::default(),
             guest,
@@ -100,6 +106,11 @@ impl Replica {
     /// Whether ticks matter while no commands come.
     pub(super) fn ticking(&self) -> bool {
         self.ticking && self.guest.optional().tick
+    }
+
+    /// After the last proposal.
+    pub(super) fn digests(&self) -> Digests {
+        self.digests
     }
 
     /// Ticks applied since this start.
@@ -129,23 +140,32 @@ impl Replica {
         let undecodable = |error| Fault::because(format!("the entry at index {index} cannot be decoded"), error);
         let (header, commands) = proposal.decode().map_err(undecodable)?;
         self.ticks += u64::from(header.seed.is_some());
-        match self.run(&header, &commands) {
+        let output = match self.run(&header, &commands) {
             Ok(output) => {
                 self.journal.push(proposal.clone(), commands.len());
-                if self.journal.is_long(self.writer.memory_bytes()) {
-                    self.checkpoint()?;
-                }
-                Ok(output.replies())
+                output
             }
-            Err(Failure::Host(fault)) => Err(fault),
-            Err(_) => self.run_carefully(index, &header, &commands).map(Output::replies),
+            Err(Failure::Host(fault)) => return Err(fault),
+            Err(_) => self.run_carefully(index, &header, &commands)?,
+        };
+        let running = digest::running(self.digests.running, index, proposal.as_bytes(), &output.bytes);
+        self.digests = Digests { index, running, state: None };
+        if self.journal.is_long(self.writer.memory_bytes()) {
+            self.checkpoint()?;
         }
+        Ok(output.replies())
     }
 
     /// Takes a new base: the state as it stands.
     pub(super) fn checkpoint(&mut self) -> Result<Checkpoint, Fault> {
         let image = Arc::new(self.writer.capture()?);
-        self.base = Checkpoint { image, source: self.writer.source(), boot: self.boot, ticking: self.ticking };
+        self.base = Checkpoint {
+            image,
+            source: self.writer.source(),
+            boot: self.boot,
+            ticking: self.ticking,
+            digests: self.digests,
+        };
         self.journal = Journal::default();
         Ok(self.base.clone())
     }

@@ -8,6 +8,7 @@
 //! ```
 
 use super::checkpoint::Checkpoint;
+use crate::digest::{Digest, Digests};
 use crate::fault::Fault;
 use crate::guest::{Extent, Guest, Image, MemoryImage, Source};
 use crate::storage::snapshots::{self, SnapshotInfo, Snapshots};
@@ -17,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Memory number and offset before an extent's bytes.
 const EXTENT_HEADER_BYTES: usize = 4 + 8;
 
@@ -34,6 +35,10 @@ pub struct Header {
     source: Source,
     boot: u64,
     ticking: bool,
+    /// After the last normal entry.
+    pub digests: Digests,
+    /// Of the state in the snapshot.
+    pub state: Digest,
     globals: Vec<u8>,
     /// Size of each memory.
     memories: Vec<u64>,
@@ -54,6 +59,8 @@ pub enum Error {
     Module { theirs: String, ours: String },
     #[error("the snapshot has an extent outside of its memories")]
     Extent,
+    #[error("the state in the snapshot has the digest {found}, and it should be {expected}")]
+    Digest { found: Digest, expected: Digest },
     #[error("the snapshot was taken before the first entry and holds nothing to restore")]
     Empty,
     #[error("the copy of the snapshot cannot be removed")]
@@ -80,6 +87,8 @@ pub(super) fn write(
         source: checkpoint.source.clone(),
         boot: checkpoint.boot,
         ticking: checkpoint.ticking,
+        digests: checkpoint.digests,
+        state: checkpoint.digest(index(meta)),
         globals: checkpoint.image.globals.clone(),
         memories: checkpoint.image.memories.iter().map(|memory| memory.bytes).collect(),
     };
@@ -125,8 +134,14 @@ pub(super) fn read(snapshots: &Snapshots, guest: &Guest, id: &str) -> Result<(Sn
         memories.get_mut(number).ok_or(Error::Extent)?.extents.push(extent);
     }
     let image = Arc::new(Image { globals: header.globals, memories });
-    let checkpoint = Checkpoint { image, source: header.source, boot: header.boot, ticking: header.ticking };
-    Ok((header.meta, checkpoint))
+    let Header { source, boot, ticking, digests, meta, state: expected, .. } = header;
+    let checkpoint = Checkpoint { image, source, boot, ticking, digests };
+    // The file is what was written; this tells whether that was what had been the state.
+    let found = checkpoint.digest(index(&meta));
+    if found != expected {
+        return Err(Error::Digest { found, expected });
+    }
+    Ok((meta, checkpoint))
 }
 
 /// Takes over a snapshot from a file of another cluster as the first state of a new one with this membership, and
@@ -148,6 +163,10 @@ pub fn adopt(
     let last_membership = Membership::new(Some(last_log_id), membership);
     write(snapshots, guest, &SnapshotMeta { last_log_id: Some(last_log_id), last_membership }, &checkpoint)?;
     Ok(last_log_id)
+}
+
+fn index(meta: &SnapshotMeta) -> u64 {
+    meta.last_log_id.map_or(0, |id| id.index)
 }
 
 fn header(chunk: Option<Vec<u8>>) -> Result<Header, Error> {

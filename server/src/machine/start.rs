@@ -1,6 +1,7 @@
 //! Starting the machine: the newest snapshot that is whole, and the thread that goes on from there.
 
 use super::awaited::Awaited;
+use super::digest::Ring;
 use super::replica::Replica;
 use super::worker::{Replay, Worker};
 use super::{Machine, Shared, Status, snapshot};
@@ -52,6 +53,7 @@ impl Machine {
     pub fn start(options: Options) -> Result<Machine, StartError> {
         let shared = Arc::new(Shared {
             status: Mutex::new(Status::default()),
+            digests: Mutex::new(Ring::default()),
             commands: AtomicU64::new(0),
             awaited: Awaited::default(),
             alarm: options.alarm.clone(),

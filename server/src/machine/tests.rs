@@ -1,8 +1,12 @@
 use super::checkpoint::Checkpoint;
 use super::replica::Replica;
+use super::snapshot;
 use crate::command::Command;
 use crate::guest::{Guest, Limits};
 use crate::proposal::Proposal;
+use crate::storage::schema::log_id;
+use crate::storage::snapshots::Snapshots;
+use crate::type_config::{Membership, SnapshotMeta};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -113,6 +117,24 @@ fn a_restored_replica_goes_on_like_one_that_never_stopped() {
         assert_eq!(restored.source(), whole.source());
         assert_eq!(restored.checkpoint().unwrap(), whole.checkpoint().unwrap(), "cut at {cut}");
     }
+}
+
+#[test]
+fn the_digest_of_a_state_is_that_of_its_snapshot() {
+    let directory = tempfile::tempdir().unwrap();
+    let snapshots = Snapshots::open(directory.path(), 3).unwrap();
+    let mut replica = Replica::new(guest()).unwrap();
+    for (index, proposal) in rough_log().iter().enumerate() {
+        apply(&mut replica, index as u64 + 1, proposal);
+    }
+    let checkpoint = replica.checkpoint().unwrap();
+    let meta = SnapshotMeta { last_log_id: Some(log_id(1, 6)), last_membership: Membership::default() };
+    let info = snapshot::write(&snapshots, &guest(), &meta, &checkpoint).unwrap();
+    let (_, read) = snapshot::read(&snapshots, &guest(), &info.id).unwrap();
+    assert_eq!((read.digests, read.digest(6)), (checkpoint.digests, checkpoint.digest(6)));
+    assert_eq!(read.digests.index, 6);
+    apply(&mut replica, 7, &proposal(9002, None, &["INCR"]));
+    assert_ne!(replica.checkpoint().unwrap().digest(6), read.digest(6));
 }
 
 #[test]

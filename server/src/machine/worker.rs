@@ -74,6 +74,7 @@ impl Replay {
 impl Worker {
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         self.replica.set_silent(self.replay.is_some());
+        self.shared.lock_digests().begin(self.replica.digests());
         self.publish();
         while let Some(job) = jobs.blocking_recv() {
             if let Err(fault) = self.work(job) {
@@ -124,6 +125,7 @@ impl Worker {
             EntryPayload::Blank => Replies::default(),
             EntryPayload::Normal(proposal) => {
                 let replies = self.replica.apply(index, &proposal)?.at(index);
+                self.shared.lock_digests().push(self.replica.digests());
                 self.shared.count(replies.len() as u64);
                 for origin in proposal.origins().iter().filter(|origin| origin.node_id == self.node_id) {
                     self.shared.awaited.give(origin.request, &replies, origin.first, origin.count);
@@ -153,6 +155,7 @@ impl Worker {
         let (meta, checkpoint) =
             read.map_err(|error| Fault::because(format!("installing the snapshot {} failed", snapshot.id), error))?;
         self.replica = Replica::restore(Arc::clone(&self.guest), checkpoint)?;
+        self.shared.lock_digests().begin(self.replica.digests());
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership;
         self.shared.awaited.forget();
@@ -165,6 +168,7 @@ impl Worker {
             now: self.replica.now(),
             boot: self.replica.boot(),
             applied: self.applied,
+            digests: self.replica.digests(),
             memory_bytes: self.replica.memory_bytes(),
             traps: self.replica.traps(),
             last_trap: self.replica.last_trap().cloned(),
