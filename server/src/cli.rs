@@ -7,7 +7,7 @@
 mod layers;
 mod tools;
 
-pub use tools::Inspect;
+pub use tools::{Inspect, Replay};
 
 use crate::config::units::{ByteSize, Count, Interval};
 use crate::config::{self, Addresses, Config, NtpServers};
@@ -298,11 +298,13 @@ impl From<AuthClients> for tls::AuthClients {
 
 const USAGE: &str = "\
 uhaha-server --module <PATH|builtin:NAME> [OPTIONS]
-       uhaha-server inspect <PATH|builtin:NAME> [OPTIONS]";
+       uhaha-server inspect <PATH|builtin:NAME> [OPTIONS]
+       uhaha-server replay --data <DIR> [OPTIONS]";
 
 const AFTER_HELP: &str = "\
 Instead of serving, each with a --help of its own:
   inspect  Tells what a module is made of and how it would be served, or why it would be refused
+  replay   Applies the log of a node that is not running again, and tells what came of it
 
 Every option can also be set as an environment variable, --max-clients as UHAHA_MAX_CLIENTS, or in the file of --config.
 A flag wins over the environment, the environment over the file.
@@ -341,6 +343,7 @@ pub enum Task {
     /// The hash of a password on stdin is to be printed.
     HashPassword,
     Inspect(Inspect),
+    Replay(Replay),
     /// To be printed to stdout, then exit 0.
     Print(String),
     Run(Box<Config>),
@@ -355,6 +358,7 @@ pub fn parse(
     let environment = environment.into_iter().collect();
     match words.split_first() {
         Some((first, rest)) if first == "inspect" => return tools::inspect(rest, environment),
+        Some((first, rest)) if first == "replay" => return tools::replay(rest, environment),
         _ => {}
     }
     // Alone first: a mistake of its own is reported as such, and it may name the file.

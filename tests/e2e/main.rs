@@ -9,6 +9,7 @@ mod kill;
 mod pipelines;
 mod protocol;
 mod replay;
+mod replay_command;
 mod restart;
 mod single_node;
 mod snapshots;

@@ -98,7 +98,7 @@ impl Guest {
         let engine = GuestEngine::new().map_err(|error| Error::Engine(error.into()))?;
         let module = wat::parse_bytes(module).map_err(|error| Error::NotWasm(error.into()))?;
         let bytes = module.len();
-        let hash = hex(&Sha256::digest(&module));
+        let hash = module_hash(&module);
         let component = match wasmparser::Parser::is_component(&module) {
             true => module.into_owned(),
             false => encode::component(&module)?,
@@ -186,6 +186,11 @@ impl Guest {
     pub fn fingerprint(&self) -> String {
         self.engine.compatibility()
     }
+}
+
+/// What a module in the binary format is known by.
+pub fn module_hash(module: &[u8]) -> String {
+    hex(&Sha256::digest(module))
 }
 
 fn wrong_export(interface: &'static str, function: &'static str) -> Error {

@@ -29,7 +29,7 @@ pub use engine::THREAD_STACK_BYTES;
 pub use image::{Extent, Image, MemoryImage};
 pub use inspect::{CoreModule, Import, Inspection, MemorySize, Supply};
 pub use instance::{Call, Failure, Instance, REPLIES_BYTES_MAX};
-pub use load::{Error, Guest, Optional};
+pub use load::{Error, Guest, Optional, module_hash};
 pub use source::Source;
 
 const HANDLER: &str = "uhaha:machine/handler@0.1.0";

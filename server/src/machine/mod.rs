@@ -8,6 +8,7 @@ mod awaited;
 mod bridge;
 mod checkpoint;
 mod digest;
+mod offline;
 mod replica;
 pub mod snapshot;
 mod start;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use awaited::{Awaiting, Given};
 pub use bridge::StateMachine;
+pub use offline::{Applied, Content, Offline, RestoreError};
 pub use start::{Options, StartError};
 pub use trap::Trap;
 

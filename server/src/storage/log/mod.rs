@@ -10,6 +10,7 @@
 mod cache;
 mod disk;
 mod error;
+mod overlay;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -17,7 +18,7 @@ mod writer;
 pub use self::error::Error;
 
 use self::cache::Cache;
-use self::disk::{LogDisk, RedbDisk};
+use self::disk::{Loaded, LogDisk, RedbDisk};
 use self::writer::{Done, Writer};
 use crate::fault::Fault;
 use crate::storage::schema::Identity;
@@ -48,6 +49,23 @@ pub struct Status {
     pub purged: Option<LogId>,
     /// What the entries that are not purged take.
     pub bytes: u64,
+}
+
+/// All of a log that nobody writes.
+#[derive(Debug, Default)]
+pub struct Contents {
+    pub identity: Option<Identity>,
+    pub purged: Option<LogId>,
+    /// The last entry known to be committed when the node ended.
+    pub committed: Option<LogId>,
+    /// Those that are not purged.
+    pub entries: Vec<Entry>,
+}
+
+/// Reads and checks the whole log without changing the file.
+pub fn read(path: &Path) -> Result<Contents, Error> {
+    let Loaded { entries, purged, committed, identity, vote: _ } = RedbDisk::open_to_read(path)?.load()?;
+    Ok(Contents { identity, purged, committed, entries })
 }
 
 /// One change of the log, as it is queued.
