@@ -9,8 +9,9 @@ use crate::fault::Fault;
 use crate::guest::Guest;
 use crate::replies::Replies;
 use crate::storage::snapshots::Snapshots;
-use crate::type_config::Entry;
+use crate::type_config::{Entry, Node, NodeId};
 use openraft::EntryPayload;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub struct Offline {
@@ -42,8 +43,8 @@ pub struct Applied {
 pub enum Content {
     /// What a leader begins its term with.
     Blank,
-    /// The members, as text.
-    Membership(String),
+    /// The members as `name@address`; learners are in parentheses.
+    Membership(Vec<String>),
     Commands {
         /// Whether a tick comes before them.
         tick: bool,
@@ -72,7 +73,7 @@ impl Offline {
         let index = entry.log_id.index;
         let (content, replies) = match &entry.payload {
             EntryPayload::Blank => (Content::Blank, Replies::default()),
-            EntryPayload::Membership(membership) => (Content::Membership(membership.to_string()), Replies::default()),
+            EntryPayload::Membership(membership) => (Content::Membership(members(membership)), Replies::default()),
             EntryPayload::Normal(proposal) => {
                 let replies = self.replica.apply(index, proposal)?;
                 let undecodable =
@@ -109,4 +110,13 @@ impl Offline {
     pub fn state_digest(&mut self) -> Result<Digest, Fault> {
         Ok(self.replica.checkpoint()?.digest(self.replica.digests().index))
     }
+}
+
+fn members(membership: &openraft::Membership<NodeId, Node>) -> Vec<String> {
+    let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
+    let shown = |(id, node): (&NodeId, &Node)| match voters.contains(id) {
+        true => node.to_string(),
+        false => format!("({node})"),
+    };
+    membership.nodes().map(shown).collect()
 }

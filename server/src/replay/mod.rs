@@ -13,12 +13,13 @@ pub use self::report::{Difference, Outcome, Report};
 use self::modules::Modules;
 use crate::fault::{Fault, chain};
 use crate::guest::{self, Guest, Limits};
-use crate::machine::{Applied, Content, Offline, RestoreError};
+use crate::machine::{Applied, Content, Offline, RestoreError, snapshot};
 use crate::module::Module;
 use crate::storage::snapshots::{self, SnapshotInfo, Snapshots};
 use crate::storage::{self, DataDir, log};
-use crate::type_config::Entry;
+use crate::type_config::{Entry, NodeId};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -124,14 +125,17 @@ fn replay_here(options: &Options, trace: Trace<'_>) -> Result<Outcome, Error> {
     if modules.other.is_some() && options.from.is_some() {
         return Err(Error::FromWithOther);
     }
-    let span = Span::of(&contents, options)?;
+    let snapshots = Snapshots::open_to_read(dir.snapshots_path());
+    let listed = if dir.snapshots_path().is_dir() { snapshots.list()? } else { Vec::new() };
+    let alone = contents.voters().or_else(|| voters(&snapshots, &listed)) == Some(BTreeSet::from([identity.node_id]));
+    let span = Span::of(&contents, alone, options)?;
     match modules.other {
         Some(other) => {
             drop(dir);
             compare::compare(&span, &modules.original, &other, trace).map(Outcome::Compared)
         }
         None => {
-            let (machine, start) = start(&dir, &span, options, &modules.original)?;
+            let (machine, start) = start(&snapshots, listed, &span, options, &modules.original)?;
             // All that is needed is in memory: a node may have its directory back.
             let path = dir.path().display().to_string();
             drop(dir);
@@ -153,10 +157,12 @@ struct Span<'a> {
 }
 
 impl Span<'_> {
-    fn of<'a>(contents: &'a log::Contents, options: &Options) -> Result<Span<'a>, Error> {
+    /// What the only voter of a cluster has in its log is committed, whether it had noted that or not.
+    fn of<'a>(contents: &'a log::Contents, alone: bool, options: &Options) -> Result<Span<'a>, Error> {
         let purged = contents.purged.map_or(0, |id| id.index);
         let last = contents.entries.last().map_or(purged, |entry| entry.log_id.index);
-        let committed = contents.committed.map_or(0, |id| id.index).min(last);
+        let known = contents.committed.map_or(0, |id| id.index).min(last);
+        let committed = if alone { last } else { known };
         let until = options.until.unwrap_or(committed);
         if until > last {
             return Err(Error::Until { until, last });
@@ -170,6 +176,11 @@ impl Span<'_> {
     }
 }
 
+/// Who had a vote when the newest snapshot was taken that can be read.
+fn voters(snapshots: &Snapshots, listed: &[SnapshotInfo]) -> Option<BTreeSet<NodeId>> {
+    listed.iter().find_map(|info| snapshot::read_header(snapshots, &info.id).ok()).map(|header| header.voters())
+}
+
 /// What a replay began with.
 struct Start {
     snapshot: Option<SnapshotInfo>,
@@ -178,13 +189,17 @@ struct Start {
 }
 
 /// The state of the newest snapshot that is whole and not too new, or the very first state.
-fn start(dir: &DataDir, span: &Span<'_>, options: &Options, guest: &Arc<Guest>) -> Result<(Offline, Start), Error> {
+fn start(
+    snapshots: &Snapshots,
+    listed: Vec<SnapshotInfo>,
+    span: &Span<'_>,
+    options: &Options,
+    guest: &Arc<Guest>,
+) -> Result<(Offline, Start), Error> {
     let most = options.from.unwrap_or(u64::MAX).min(span.until);
-    let snapshots = Snapshots::open_to_read(dir.snapshots_path());
-    let listed = if dir.snapshots_path().is_dir() { snapshots.list()? } else { Vec::new() };
     let mut skipped = Vec::new();
     for info in listed.into_iter().filter(|info| (span.purged..=most).contains(&info.index)) {
-        match Offline::of_snapshot(Arc::clone(guest), &snapshots, &info.id) {
+        match Offline::of_snapshot(Arc::clone(guest), snapshots, &info.id) {
             Ok(machine) => return Ok((machine, Start { snapshot: Some(info), skipped })),
             Err(RestoreError::Fault(fault)) => return Err(fault.into()),
             Err(error) => skipped.push(format!("{}: {}", info.id, chain(&error))),
@@ -226,7 +241,9 @@ fn lines(applied: &Applied, now: u64) -> Vec<Line> {
     let line = |command: String, reply| Line { index: applied.index, time: time.clone(), command, reply };
     match &applied.content {
         Content::Blank => vec![line("(a term begins)".to_owned(), None)],
-        Content::Membership(members) => vec![line(format!("(members {})", members.escape_debug()), None)],
+        Content::Membership(members) => {
+            vec![line(format!("(members {})", members.join(", ").escape_debug()), None)]
+        }
         Content::Commands { tick, commands } => {
             let ticks = tick.then(|| line("(tick)".to_owned(), None)).into_iter();
             let replied = commands.iter().zip(applied.replies.iter());

@@ -116,7 +116,7 @@ fn quoted(out: &mut String, bytes: &[u8]) {
 /// Errors and the like, which are short and text as a rule.
 fn cut(out: &mut String, bytes: &[u8]) {
     let shown = &bytes[..bytes.len().min(4 * STRING_BYTES_MAX)];
-    put(out, format_args!("{}", String::from_utf8_lossy(shown).escape_debug()));
+    out.push_str(&escaped(shown));
     if shown.len() < bytes.len() {
         put(out, format_args!("… of {} bytes", bytes.len()));
     }
@@ -152,7 +152,7 @@ mod tests {
     fn a_reply_of_any_type_is_one_line() {
         for (bytes, shown) in [
             ("+OK\r\n", "OK"),
-            ("-ERR no\r\n", "(error) ERR no"),
+            ("-ERR it's no\r\n", "(error) ERR it's no"),
             (":-3\r\n", "-3"),
             ("_\r\n", "null"),
             ("#t\r\n", "true"),

@@ -22,9 +22,10 @@ use self::disk::{Loaded, LogDisk, RedbDisk};
 use self::writer::{Done, Writer};
 use crate::fault::Fault;
 use crate::storage::schema::Identity;
-use crate::type_config::{Entry, LogId, TypeConfig, Vote};
-use openraft::OptionalSend;
+use crate::type_config::{Entry, LogId, NodeId, TypeConfig, Vote};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use openraft::{EntryPayload, OptionalSend};
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::io;
 use std::ops::RangeBounds;
@@ -60,6 +61,16 @@ pub struct Contents {
     pub committed: Option<LogId>,
     /// Those that are not purged.
     pub entries: Vec<Entry>,
+}
+
+impl Contents {
+    /// Who has a vote after the last change of that in the log, if there is one.
+    pub fn voters(&self) -> Option<BTreeSet<NodeId>> {
+        self.entries.iter().rev().find_map(|entry| match &entry.payload {
+            EntryPayload::Membership(membership) => Some(membership.voter_ids().collect()),
+            _ => None,
+        })
+    }
 }
 
 /// Reads and checks the whole log without changing the file.
