@@ -6,9 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each folder or root file of the server, and what it may import besides the vocabulary and itself.
-const LAYERS: [(&str, &[&str]); 15] = [
-    ("main", &["cli", "config", "dispatch::acl", "node", "telemetry"]),
+const LAYERS: [(&str, &[&str]); 17] = [
+    ("main", &["cli", "config", "dispatch::acl", "inspect", "node", "replay", "telemetry"]),
     ("lib", &[]),
+    ("replay", &["guest", "machine", "module", "storage"]),
+    ("inspect", &["dispatch", "guest", "module"]),
     ("node", &["config", "dispatch", "guest", "machine", "net", "raft", "redis", "storage", "time"]),
     ("cli", &["config", "dispatch", "module", "net", "telemetry"]),
     ("config", &["cli", "dispatch", "module", "net", "telemetry", "time"]),
@@ -29,10 +31,12 @@ const VOCABULARY: [&str; 10] =
     ["fault", "pace", "digest", "command", "resp3", "reply", "replies", "settings", "proposal", "type_config"];
 
 /// Crates that only these places may name.
-const HOMES: [(&str, &[&str]); 15] = [
+const HOMES: [(&str, &[&str]); 17] = [
     ("wasmtime", &["guest"]),
     ("wasmtime_wasi", &["guest"]),
     ("wit_component", &["guest"]),
+    ("rustc_demangle", &["guest"]),
+    ("serde_json", &["main"]),
     ("redb", &["storage"]),
     ("openraft", &["raft", "storage", "machine", "type_config"]),
     ("redis_protocol", &["redis"]),

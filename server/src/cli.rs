@@ -5,6 +5,9 @@
 //! flags, environment, file, defaults without a merge of our own.
 
 mod layers;
+mod tools;
+
+pub use tools::{Inspect, Replay};
 
 use crate::config::units::{ByteSize, Count, Interval};
 use crate::config::{self, Addresses, Config, NtpServers};
@@ -33,7 +36,7 @@ const LOGS: &str = "Logs and help";
 #[derive(Parser)]
 #[command(
     name = "uhaha-server",
-    override_usage = "uhaha-server --module <PATH|builtin:NAME> [OPTIONS]",
+    override_usage = USAGE,
     after_help = AFTER_HELP,
     args_override_self = true,
     disable_help_flag = true,
@@ -315,7 +318,16 @@ impl From<AuthClients> for tls::AuthClients {
     }
 }
 
+const USAGE: &str = "\
+uhaha-server --module <PATH|builtin:NAME> [OPTIONS]
+       uhaha-server inspect <PATH|builtin:NAME> [OPTIONS]
+       uhaha-server replay --data <DIR> [OPTIONS]";
+
 const AFTER_HELP: &str = "\
+Instead of serving, each with a --help of its own:
+  inspect  Tells what a module is made of and how it would be served, or why it would be refused
+  replay   Applies the log of a node that is not running again, and tells what came of it
+
 Every option can also be set as an environment variable, --max-clients as UHAHA_MAX_CLIENTS, or in the file of --config.
 A flag wins over the environment, the environment over the file.
 Sizes: 512, 64KiB, 1.5GiB (or KB, MB, GB of 1000). Durations: 200ms, 5s, 1h 30m. Counts: 1000, 1_000_000.
@@ -352,6 +364,8 @@ pub enum Error {
 pub enum Task {
     /// The hash of a password on stdin is to be printed.
     HashPassword,
+    Inspect(Inspect),
+    Replay(Replay),
     /// To be printed to stdout, then exit 0.
     Print(String),
     Run(Box<Config>),
@@ -363,13 +377,16 @@ pub fn parse(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Task, Error> {
     let words: Vec<OsString> = words.into_iter().skip(1).collect();
+    let environment = environment.into_iter().collect();
+    match words.split_first() {
+        Some((first, rest)) if first == "inspect" => return tools::inspect(rest, environment),
+        Some((first, rest)) if first == "replay" => return tools::replay(rest, environment),
+        _ => {}
+    }
     // Alone first: a mistake of its own is reported as such, and it may name the file.
     let typed = match parse_words(&words) {
         Ok(typed) => typed,
-        Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {
-            return Ok(Task::Print(error.render().to_string()));
-        }
-        Err(error) => return Err(Error::Usage(one_line(&error))),
+        Err(error) => return help_or(&error),
     };
     if typed.version {
         return Ok(Task::Print(format!("{}\n", version())));
@@ -377,17 +394,42 @@ pub fn parse(
     if typed.hash_password {
         return Ok(Task::HashPassword);
     }
-    let mut environment = layers::from_environment(environment)?;
-    let unknown = std::mem::take(&mut environment.unknown);
-    let file = match typed.config.or_else(|| environment.config.clone()) {
-        Some(path) => layers::from_file(&path)?,
-        None => layers::Layer::default(),
-    };
-    let all = file.under(environment).words().chain(words).collect::<Vec<_>>();
-    let args = parse_words(&all).map_err(|error| Error::Usage(one_line(&error)))?;
+    let Layered { args, unknown } = layered(typed.config, environment, words)?;
     let mut config = Config::new(args)?;
     config.warnings.extend(unknown.iter().map(|name| format!("the environment variable {name} is not an option")));
     Ok(Task::Run(Box::new(config)))
+}
+
+/// What all layers say together.
+struct Layered {
+    args: Args,
+    /// Variables that look like ours and are not.
+    unknown: Vec<String>,
+}
+
+/// Puts the file, which the command line or the environment may name, and the environment before what was typed.
+fn layered(
+    file: Option<PathBuf>,
+    environment: Vec<(OsString, OsString)>,
+    typed: Vec<OsString>,
+) -> Result<Layered, Error> {
+    let mut environment = layers::from_environment(environment)?;
+    let unknown = std::mem::take(&mut environment.unknown);
+    let file = match file.or_else(|| environment.config.clone()) {
+        Some(path) => layers::from_file(&path)?,
+        None => layers::Layer::default(),
+    };
+    let all = file.under(environment).words().chain(typed).collect::<Vec<_>>();
+    let args = parse_words(&all).map_err(|error| Error::Usage(one_line(&error)))?;
+    Ok(Layered { args, unknown })
+}
+
+/// What was asked for, if it was help.
+fn help_or(error: &clap::Error) -> Result<Task, Error> {
+    match error.kind() {
+        clap::error::ErrorKind::DisplayHelp => Ok(Task::Print(error.render().to_string())),
+        _ => Err(Error::Usage(one_line(error))),
+    }
 }
 
 /// `uhaha-server version X`, with the commit where the build knew it.

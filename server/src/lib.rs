@@ -5,6 +5,8 @@
 //!
 //! ```text
 //! node        builds everything, in order; serves; drains; stops
+//! inspect     beside it: what a module is, without serving it
+//! replay      beside it: applies the log of a node that is not running
 //! redis       one session a client: bytes ↔ Command and Reply
 //! dispatch    finds the one place that can answer: the server itself, a read, a write
 //! raft        gathers commands into proposals, gets them committed; linearizable reads
@@ -24,6 +26,7 @@ pub mod digest;
 pub mod dispatch;
 pub mod fault;
 pub mod guest;
+pub mod inspect;
 pub mod machine;
 pub mod module;
 pub mod net;
@@ -32,6 +35,7 @@ pub mod pace;
 pub mod proposal;
 pub mod raft;
 pub mod redis;
+pub mod replay;
 pub mod replies;
 pub mod reply;
 pub mod resp3;

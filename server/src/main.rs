@@ -1,12 +1,16 @@
 //! The command line: parse, run, exit code.
 
-use std::io::Write;
+use serde::Serialize;
+use std::fmt;
+use std::io::{BufWriter, ErrorKind, Write};
 use std::process::ExitCode;
 use uhaha_server::cli::{self, Task};
 use uhaha_server::config::Config;
 use uhaha_server::dispatch::acl;
 use uhaha_server::fault::chain;
+use uhaha_server::inspect;
 use uhaha_server::node::Node;
+use uhaha_server::replay;
 use uhaha_server::telemetry;
 
 /// Buffers of commands and replies are made on one thread and dropped on another, which glibc's allocator is slow at.
@@ -21,6 +25,8 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Task::HashPassword) => hash_password(),
+        Ok(Task::Inspect(task)) => inspect(&task),
+        Ok(Task::Replay(task)) => replay(task),
         Ok(Task::Run(config)) => run(*config),
         Err(error) => error.report(),
     }
@@ -39,6 +45,49 @@ fn hash_password() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => failed(&format!("cannot hash the password: {error}")),
+    }
+}
+
+fn inspect(task: &cli::Inspect) -> ExitCode {
+    match inspect::inspect(&task.config.module, task.config.guest_limits) {
+        Ok(report) => {
+            // A closed pipe is the reader's choice.
+            let _ = put(&mut std::io::stdout(), &report, task.json);
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&chain(&error)),
+    }
+}
+
+fn replay(task: cli::Replay) -> ExitCode {
+    let limits = task.config.guest_limits;
+    let cli::Replay { config: _, data, module, original, from, until, trace, json } = task;
+    let options = replay::Options { data, module, original, limits, from, until };
+    let mut out = BufWriter::new(std::io::stdout());
+    let mut print_line = |line: &replay::Line| put(&mut out, line, json);
+    let outcome = replay::replay(&options, if trace { Some(&mut print_line) } else { None });
+    let printed = match &outcome {
+        Ok(outcome) => put(&mut out, outcome, json).and_then(|()| out.flush()),
+        Err(_) => out.flush(),
+    };
+    match (outcome, printed) {
+        // A closed pipe is the reader's choice.
+        (Err(replay::Error::Print(error)), _) | (Ok(_), Err(error)) if error.kind() == ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        (Err(error), _) => failed(&chain(&error)),
+        (Ok(_), Err(error)) => failed(&format!("cannot print: {error}")),
+        (Ok(outcome), Ok(())) if outcome.differs() => ExitCode::FAILURE,
+        (Ok(_), Ok(())) => ExitCode::SUCCESS,
+    }
+}
+
+/// As a line of JSON for a program, or as text for a person.
+fn put(out: &mut impl Write, value: &(impl Serialize + fmt::Display), json: bool) -> std::io::Result<()> {
+    match json {
+        true => writeln!(out, "{}", serde_json::to_string(value)?),
+        // A report ends its lines itself.
+        false => writeln!(out, "{}", value.to_string().trim_end()),
     }
 }
 

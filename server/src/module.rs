@@ -21,6 +21,10 @@ pub enum Module {
 }
 
 impl Module {
+    pub fn examples() -> impl Iterator<Item = Module> {
+        BUILTIN.into_iter().map(|(name, bytes)| Module::Builtin(name, bytes))
+    }
+
     pub fn read(&self) -> io::Result<Vec<u8>> {
         match self {
             Module::Path(path) => std::fs::read(path),

@@ -13,6 +13,14 @@ fn help_and_version_go_to_stdout() {
             assert!(ended.stdout.contains(word), "{word} is not in {}", ended.stdout);
         }
     }
+    for (tool, words) in [("inspect", ["--json", "--guest-memory"]), ("replay", ["--until", "--guest-fuel"])] {
+        let main = Node::bare().args(&["--help"]).run_to_end().stdout;
+        assert!(main.contains(&format!("uhaha-server {tool} ")), "{main}");
+        let ended = Node::bare().args(&[tool, "--help"]).run_to_end();
+        assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+        assert!(words.iter().all(|word| ended.stdout.contains(word)), "{}", ended.stdout);
+        assert!(!ended.stdout.contains("--addr"), "{}", ended.stdout);
+    }
     let ended = Node::bare().args(&["--version"]).run_to_end();
     assert_eq!(ended.code, Some(0));
     assert!(ended.stdout.contains("uhaha-server") && ended.stdout.lines().count() == 1, "{}", ended.stdout);
@@ -21,7 +29,7 @@ fn help_and_version_go_to_stdout() {
 /// Wrong usage exits 2 and says in one line what was wrong.
 #[test]
 fn wrong_usage_exits_2_with_one_line() {
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 12] = [
         (&[], "--module"),
         (&["--module", "builtin:ticket", "--bogus"], "--bogus"),
         (&["--module", "builtin:nothing"], "nothing"),
@@ -29,6 +37,11 @@ fn wrong_usage_exits_2_with_one_line() {
         (&["--module", "builtin:ticket", "--tls-cert", "cert.pem"], "--tls-key"),
         (&["--module", "builtin:ticket", "--max-clients", "many"], "many"),
         (&["--module", "builtin:ticket", "--config", "missing.toml"], "missing.toml"),
+        (&["serve", "--module", "builtin:ticket"], "serve"),
+        (&["inspect"], "builtin:NAME"),
+        (&["inspect", "builtin:ticket", "--max-clients", "1"], "--max-clients"),
+        (&["inspect", "builtin:ticket", "--guest-fuel", "much"], "much"),
+        (&["replay", "--data", "data", "--until", "soon"], "soon"),
     ];
     for (args, word) in cases {
         let ended = Node::bare().args(args).run_to_end();

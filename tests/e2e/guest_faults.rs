@@ -1,6 +1,8 @@
 //! A guest that misbehaves gets its client an error and nothing else: no state is lost, no node ends.
 
-use uhaha_tests::{Module, Node, Server, Value, int};
+use std::collections::BTreeMap;
+use uhaha_tests::client::words;
+use uhaha_tests::{Client, Module, Node, Server, Value, int};
 
 /// Small limits, so that reaching them takes no time.
 fn node() -> Node {
@@ -34,6 +36,45 @@ fn each_fault_has_its_error_and_leaves_no_trace() {
     assert_eq!(counters(&server), [count, count]);
     let info = client.call(&["INFO", "machine"]).text().to_owned();
     assert!(info.contains("machine_traps:6\r\n"), "{info}");
+}
+
+/// What `MACHINE LASTTRAP` gives: text by name, and the frames.
+fn last_trap(client: &mut Client) -> Option<(BTreeMap<String, String>, Vec<String>)> {
+    let reply = client.call(&words("MACHINE LASTTRAP"));
+    if reply == Value::Null {
+        return None;
+    }
+    let fields: BTreeMap<&str, &Value> = reply.array().chunks(2).map(|pair| (pair[0].text(), &pair[1])).collect();
+    let frames = fields["backtrace"].texts().into_iter().map(str::to_owned).collect();
+    let of_text = fields.iter().filter(|(_, value)| matches!(value, Value::Bulk(_)));
+    Some((of_text.map(|(name, value)| (name.to_string(), value.text().to_owned())).collect(), frames))
+}
+
+/// The backtrace is in the log and in `MACHINE LASTTRAP`, and not in the reply.
+#[test]
+fn a_trap_can_be_traced() {
+    let node = node();
+    let server = node.start();
+    let mut client = server.client();
+    assert_eq!(last_trap(&mut client), None);
+    let reply = client.call(&["TRAP"]);
+    let (fields, frames) = last_trap(&mut client).unwrap();
+    assert_eq!((&*fields["command"], &*fields["code"]), ("TRAP", "TRAP"));
+    let told = format!("TRAP TRAP at index {}: {}", fields["index"], fields["reason"]);
+    assert_eq!(reply.error(), told);
+    assert!(fields["time"].ends_with('Z'), "{}", fields["time"]);
+    assert_eq!(frames[0], "trap");
+    let line = server.wait_for_log("a command left no trace");
+    assert!(line.contains(&frames.join(" < ")), "{line}");
+    client.call(&["SPIN"]).assert_error("FUEL ");
+    assert_eq!(last_trap(&mut client).unwrap().1[0], "spin");
+    // Of a command in RESP3 as well, and of one that is run again from the log.
+    let before = last_trap(&mut client).unwrap();
+    server.kill();
+    let server = node.start();
+    assert_eq!(last_trap(&mut server.client()).unwrap(), before);
+    let Value::Map(fields) = server.client3().call(&words("MACHINE LASTTRAP")) else { panic!("a map") };
+    assert_eq!(fields.len(), 6);
 }
 
 #[test]

@@ -4,10 +4,12 @@
 mod cli;
 mod connection;
 mod guest_faults;
+mod inspect;
 mod kill;
 mod pipelines;
 mod protocol;
 mod replay;
+mod replay_command;
 mod restart;
 mod settings;
 mod single_node;

@@ -11,7 +11,7 @@ fn config_with(line: &str, environment: &[(&str, &str)]) -> Config {
     match parse_with(&format!("-m builtin:ticket {line}"), environment).unwrap() {
         Task::Run(config) => *config,
         Task::Print(text) => panic!("{text}"),
-        Task::HashPassword => panic!("nothing to run"),
+        other => panic!("nothing to run: {other:?}"),
     }
 }
 

@@ -8,7 +8,7 @@ use super::error::{err, from_snapshots};
 use super::testing::Fake;
 use crate::command::Command;
 use crate::fault::chain;
-use crate::guest::spec::Description;
+use crate::guest::spec::{Description, ModuleInfo};
 use crate::machine::{self, Machine, snapshot};
 use crate::raft::{self, Change, ClockStatus, Cluster, Member, View};
 use crate::replies::Replies;
@@ -188,6 +188,14 @@ impl Backend {
             Backend::Node { machine, .. } => machine.description(),
             #[cfg(test)]
             Backend::Fake(_) => Arc::new(Fake::description()),
+        }
+    }
+
+    pub(super) fn module(&self) -> ModuleInfo {
+        match self {
+            Backend::Node { machine, .. } => machine.module(),
+            #[cfg(test)]
+            Backend::Fake(_) => Fake::module(),
         }
     }
 

@@ -24,7 +24,7 @@ pub use client::{Client, Resp};
 pub use table::Error;
 
 use crate::command::Command;
-use crate::guest::spec::Kind;
+use crate::guest::spec::{Description, Kind};
 use crate::machine::Machine;
 use crate::raft::{self, Cluster};
 use crate::replies::Replies;
@@ -293,6 +293,11 @@ impl Dispatcher {
             error::from_raft(&error, self.options.redirect)
         })
     }
+}
+
+/// Refuses a guest whose commands clash with ours, as `Dispatcher::new` does.
+pub fn check_commands(description: &Description) -> Result<(), Error> {
+    Table::new(description).map(drop)
 }
 
 /// Of `host:port`, the host without the brackets of IPv6.

@@ -4,7 +4,7 @@ use super::backend::Backend;
 use super::error::err;
 use super::{Dispatcher, Options};
 use crate::command::Command;
-use crate::guest::spec::{Argument, ArgumentType, CommandSpec, Description, Kind};
+use crate::guest::spec::{Argument, ArgumentType, CommandSpec, Description, Kind, ModuleInfo};
 use crate::replies::Replies;
 use crate::reply::ErrorReply;
 use crate::resp3::{PutToken, Token};
@@ -216,6 +216,18 @@ impl Fake {
             command("BIG", Kind::Read, 1, vec![]),
         ];
         Description { name: "kvdb".into(), version: "0.1.0".into(), state_version: 0, commands }
+    }
+
+    pub(super) fn module() -> ModuleInfo {
+        ModuleInfo {
+            description: Arc::new(Fake::description()),
+            hash: "abc".into(),
+            bytes: 9,
+            batch: true,
+            tick: false,
+            portable: false,
+            engine: "def".into(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

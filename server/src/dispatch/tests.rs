@@ -178,8 +178,27 @@ async fn the_machines_clock_is_shown_for_programs_and_people() {
              $30\r\n2023-11-14T22:13:23.500000000Z\r\n$6\r\nuptime\r\n$8\r\n3s 500ms",
         ),
         ("MACHINE x", "-ERR syntax error"),
+        ("MACHINE LASTTRAP", "$-1"),
+        ("MACHINE LASTTRAP x", "-ERR syntax error"),
         ("TIME", "*2\r\n$10\r\n1700000003\r\n$6\r\n500000"),
         ("ROLE", "*3\r\n$6\r\nmaster\r\n:0\r\n*0"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn module_tells_which_guest_is_run() {
+    let mut talk = plain();
+    let fields = "$4\r\nname\r\n$4\r\nkvdb\r\n$7\r\nversion\r\n$5\r\n0.1.0\r\n$4\r\nhash\r\n$3\r\nabc\r\n$4\r\nsize\r\n\
+                  $1\r\n9\r\n$8\r\ncommands\r\n$1\r\n5\r\n$5\r\nbatch\r\n$4\r\ntrue\r\n$4\r\ntick\r\n$5\r\nfalse\r\n\
+                  $8\r\nportable\r\n$5\r\nfalse\r\n$13\r\nstate_version\r\n$1\r\n0\r\n$6\r\nengine\r\n$3\r\ndef";
+    let info = format!("*20\r\n{fields}");
+    let list = format!("*1\r\n*22\r\n{fields}\r\n$6\r\nactive\r\n$4\r\ntrue");
+    talk.expect(&[
+        ("MODULE INFO", &info),
+        ("module list", &list),
+        ("MODULE LOAD x", "-ERR unknown subcommand 'LOAD'. Try MODULE HELP."),
+        ("MODULE INFO x", "-ERR wrong number of arguments for 'module|info' command"),
     ])
     .await;
 }

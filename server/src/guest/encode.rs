@@ -14,7 +14,7 @@ const WIT: [&str; 4] = [
 const PACKAGE: &str = "package uhaha:machine@0.1.0;";
 /// Answers WASI preview 1 with the host's imports.
 const PREVIEW1: &str = include_str!("preview1.wat");
-const PREVIEW1_NAME: &str = "wasi_snapshot_preview1";
+pub(super) const PREVIEW1_NAME: &str = "wasi_snapshot_preview1";
 /// The exports that make up the worlds, by interface.
 const INTERFACES: [&str; 4] = ["handler", "batch", "ticker", "portable"];
 

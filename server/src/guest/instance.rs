@@ -1,5 +1,6 @@
 //! One running copy of a guest: calls into it, and its state out of it and back.
 
+use super::backtrace::Backtrace;
 use super::bindings::{Description, Token};
 use super::host::{HostShortage, HostState};
 use super::image::Image;
@@ -69,6 +70,8 @@ pub struct Instance {
     accessor: Arc<Memory>,
     /// WASI hands out handles, which an image cannot hold.
     uses_resources: bool,
+    /// Where the guest was when the last call failed.
+    backtrace: Backtrace,
 }
 
 /// What an instance is made of.
@@ -125,6 +128,7 @@ impl Instance {
             memories,
             accessor,
             uses_resources: parts.uses_resources,
+            backtrace: Backtrace::default(),
         })
     }
 
@@ -171,6 +175,13 @@ impl Instance {
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
         self.store.data_mut().limits = limits;
+    }
+
+    /// Where the guest was when the last call failed; empty if the host found the failure after the guest had returned.
+    ///
+    /// Apart from `Failure`, for that decides a reply, and this must not.
+    pub fn backtrace(&self) -> &Backtrace {
+        &self.backtrace
     }
 
     /// Bytes of all the guest's memories.
@@ -411,7 +422,10 @@ impl Instance {
 
     /// Sorts an error of a call, and refuses handles left open, which no image could hold.
     fn checked<T>(&mut self, result: wasmtime::Result<T>) -> Result<T, Failure> {
-        let value = result.map_err(|error| failure(error, &self.store, self.fuel_given))?;
+        let value = result.map_err(|error| {
+            self.backtrace = Backtrace::of(&error);
+            failure(error, &self.store, self.fuel_given)
+        })?;
         if self.uses_resources && !self.store.data().resources.is_empty() {
             return Err(Failure::Trap(
                 "it left a WASI handle open (did it print?), which a state image cannot hold; build the guest for \

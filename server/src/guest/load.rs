@@ -7,12 +7,14 @@ use super::host::{self, HostState};
 use super::instance::{Failure, Instance, Parts};
 use super::instrument::{self, Plan};
 use super::source::Source;
-use super::spec::{self, Description};
+use super::spec::{self, Description, ModuleInfo};
 use super::{BATCH, HANDLER, HANDLER_EXPECTED, Limits, PORTABLE, TICKER, hex};
 use crate::settings::{LOG_LINES_PER_SECOND, Settings};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wasmtime::Engine;
 use wasmtime::component::types::{ComponentInstance, ComponentItem};
 use wasmtime::component::{Component, InstancePre, Linker};
 
@@ -69,8 +71,10 @@ pub struct Guest {
     log_lines_per_second: u32,
     fingerprint: String,
     hash: String,
+    bytes: usize,
     description: Arc<Description>,
     optional: Optional,
+    compile_time: Duration,
 }
 
 /// Which optional interfaces a guest exports.
@@ -100,7 +104,8 @@ impl Guest {
     fn load_here(code: Code, module: &[u8], limits: Limits, cache: &Path) -> Result<Guest, Error> {
         let engine = GuestEngine::new(code).map_err(|error| Error::Engine(error.into()))?;
         let module = wat::parse_bytes(module).map_err(|error| Error::NotWasm(error.into()))?;
-        let hash = hex(&Sha256::digest(&module));
+        let bytes = module.len();
+        let hash = module_hash(&module);
         let component = match wasmparser::Parser::is_component(&module) {
             true => module.into_owned(),
             false => encode::component(&module)?,
@@ -109,8 +114,10 @@ impl Guest {
             .validate_all(&component)
             .map_err(|error| Error::Invalid(error.into()))?;
         let (rewritten, plan) = instrument::instrument(&component)?;
+        let started = Instant::now();
         let component =
             Cache::new(&engine, cache).component(&rewritten).map_err(|error| Error::Compile(error.into()))?;
+        let compile_time = started.elapsed();
         let optional = check_exports(&engine, &component)?;
         let mut linker = Linker::new(&engine.engine);
         host::add_to_linker(&mut linker).map_err(|error| Error::Engine(error.into()))?;
@@ -135,8 +142,10 @@ impl Guest {
             log_lines_per_second,
             fingerprint: engine::fingerprint(),
             hash,
+            bytes,
             description,
             optional,
+            compile_time,
         })
     }
 
@@ -177,6 +186,37 @@ impl Guest {
         self.log_lines_per_second
     }
 
+    /// What is said of the module to others.
+    pub fn info(&self) -> ModuleInfo {
+        ModuleInfo {
+            description: Arc::clone(&self.description),
+            hash: self.hash.clone(),
+            bytes: self.bytes,
+            batch: self.optional.batch,
+            tick: self.optional.tick,
+            portable: self.optional.portable,
+            engine: self.fingerprint().to_owned(),
+        }
+    }
+
+    /// How many memories and globals a state image has.
+    pub(super) fn captured(&self) -> (usize, usize) {
+        (self.plan.memories.len(), self.plan.globals)
+    }
+
+    /// Little, if the code was in the cache.
+    pub(super) fn compile_time(&self) -> Duration {
+        self.compile_time
+    }
+
+    pub(super) fn component(&self) -> &Component {
+        self.pre.component()
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine.engine
+    }
+
     pub fn limits(&self) -> Limits {
         self.limits
     }
@@ -194,6 +234,11 @@ impl Guest {
     pub fn settings(&self) -> Settings {
         Settings { module: self.hash.clone(), engine: self.fingerprint.clone(), limits: self.limits }
     }
+}
+
+/// What a module in the binary format is known by.
+pub fn module_hash(module: &[u8]) -> String {
+    hex(&Sha256::digest(module))
 }
 
 fn wrong_export(interface: &'static str, function: &'static str) -> Error {

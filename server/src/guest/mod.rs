@@ -4,6 +4,7 @@
 //! cache of compiled code), so a guest can be run in a unit test; and it reads no clock and no entropy that a guest
 //! could see. `machine` decides what is called when.
 
+mod backtrace;
 mod barrier;
 mod bindings;
 mod cache;
@@ -11,6 +12,7 @@ mod encode;
 mod engine;
 mod host;
 mod image;
+mod inspect;
 mod instance;
 mod instrument;
 mod load;
@@ -26,10 +28,12 @@ mod tracking;
 mod wasi;
 
 pub use crate::settings::Limits;
+pub use backtrace::Backtrace;
 pub use engine::THREAD_STACK_BYTES;
 pub use image::Image;
+pub use inspect::{CoreModule, Import, Inspection, MemorySize, Supply};
 pub use instance::{Call, Failure, Instance};
-pub use load::{Error, Guest, Optional};
+pub use load::{Error, Guest, Optional, module_hash};
 pub use pages::{PAGE_BYTES, Pages};
 pub use source::Source;
 

@@ -1,5 +1,7 @@
 //! What a guest declares: its name, its commands, what each takes.
 
+use std::sync::Arc;
+
 /// How a command is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -78,6 +80,22 @@ pub struct Description {
     pub commands: Vec<CommandSpec>,
     /// Version of the data that `portable.save` writes; 0 without it.
     pub state_version: u32,
+}
+
+/// What tells one module from another, and what it offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleInfo {
+    pub description: Arc<Description>,
+    /// SHA-256 of the module as it was given, in hexadecimal.
+    pub hash: String,
+    /// Size of the module as it was given.
+    pub bytes: usize,
+    /// Which optional interfaces it exports.
+    pub batch: bool,
+    pub tick: bool,
+    pub portable: bool,
+    /// The fingerprint of the engine that runs it here.
+    pub engine: String,
 }
 
 /// Why a description is refused.

@@ -53,6 +53,29 @@ fn every_failure_has_its_own_kind() {
     assert!(matches!(fail("LIE"), Failure::Trap(_)), "{}", fail("LIE"));
 }
 
+/// By the names of the name section, as people write them.
+#[test]
+fn a_failure_is_traced_to_the_functions_of_the_guest() {
+    let text = String::from_utf8_lossy(HOSTILE)
+        .replacen("(module", "(module $bad", 1)
+        .replace("$spin", "$_ZN3bad4loop17h0123456789abcdefE")
+        .replace("handle\") (param", "handle\") $handle (param")
+        .replace(
+            "(export \"uhaha:machine/handler@0.1.0#handle\") $handle",
+            "$handle (export \"uhaha:machine/handler@0.1.0#handle\")",
+        );
+    let guest = load(text.as_bytes(), Limits { fuel_max: 1_000_000, ..Limits::default() }).unwrap();
+    let trace = |name| {
+        let mut instance = guest.instantiate().unwrap();
+        run(&guest, &mut instance, name).unwrap_err();
+        instance.backtrace().frames().to_vec()
+    };
+    assert_eq!(trace("TRAP"), ["bad!trap", "bad!handle"]);
+    assert_eq!(trace("SPIN"), ["bad!bad::loop", "bad!handle"], "without the mangling");
+    assert_eq!(trace("BLOAT"), ["bad!bloat", "bad!handle"]);
+    assert!(trace("HALF").is_empty(), "the guest had returned");
+}
+
 #[test]
 fn an_image_carries_memory_globals_and_size() {
     let guest = hostile();
@@ -89,7 +112,7 @@ fn a_state_over_the_limit_is_restored_and_grows_no_more() {
     let guest = hostile();
     let mut first = guest.instantiate().unwrap();
     run(&guest, &mut first, "GROW").unwrap();
-    let image = first.capture().unwrap();
+    let image = first.capture(Image::default()).unwrap();
     let tight = Limits { memory_bytes_max: 2 << 16, ..guest.limits() };
     let mut second = guest.instantiate_within(tight).unwrap();
     second.restore(&image).unwrap();

@@ -9,11 +9,13 @@ mod bridge;
 mod checkpoint;
 mod digest;
 mod obedience;
+mod offline;
 mod replica;
 pub mod snapshot;
 mod standing;
 mod start;
 mod tail;
+mod trap;
 mod worker;
 
 #[cfg(test)]
@@ -22,13 +24,16 @@ mod tests;
 pub use awaited::{Awaiting, Given};
 pub use bridge::StateMachine;
 pub use obedience::LogCheck;
+pub use offline::{Applied, Content, Offline, RestoreError};
 pub use standing::{Standing, Verdict};
 pub use start::{Options, StartError};
+pub use trap::Trap;
 
 use crate::command::Command;
 use crate::digest::Digests;
 use crate::fault::{Alarm, Fault};
-use crate::guest::{Guest, spec::Description};
+use crate::guest::Guest;
+use crate::guest::spec::{Description, ModuleInfo};
 use crate::replies::Replies;
 use crate::settings::Settings;
 use crate::storage::snapshots::{SnapshotInfo, Snapshots};
@@ -81,7 +86,8 @@ pub struct Status {
     pub memory_bytes: u64,
     /// Commands and ticks that failed and left no trace, since this start.
     pub traps: u64,
-    pub last_trap: Option<String>,
+    /// The last of them, or of the reads that failed.
+    pub last_trap: Option<Arc<Trap>>,
     /// Ticks applied since this start.
     pub ticks: u64,
     /// Whether ticks matter while no commands come.
@@ -197,6 +203,10 @@ impl Machine {
 
     pub fn description(&self) -> Arc<Description> {
         Arc::clone(self.guest.description())
+    }
+
+    pub fn module(&self) -> ModuleInfo {
+        self.guest.info()
     }
 
     /// Where the machine's snapshots are.

@@ -9,13 +9,13 @@
 use super::checkpoint::{Checkpoint, Journal};
 use super::digest;
 use super::obedience;
+use super::trap::Trap;
 use crate::command::Command;
 use crate::digest::{Digest, Digests};
 use crate::fault::Fault;
-use crate::guest::{Call, Failure, Guest, Image, Instance, Limits};
+use crate::guest::{Backtrace, Call, Failure, Guest, Image, Instance, Limits};
 use crate::proposal::{Header, Proposal};
 use crate::replies::Replies;
-use crate::reply::ErrorCode;
 use crate::resp3::{PutToken, Token};
 use crate::settings::Settings;
 use std::collections::BTreeMap;
@@ -41,9 +41,12 @@ pub(super) struct Replica {
     /// While what was applied before is applied again: the guest's log lines are dropped, and marks are not obeyed,
     /// for a log may hold many.
     silent: bool,
+    /// Whether the guest may be another one than that of the log, whose replies are to be compared.
+    is_stand_in: bool,
     ticks: u64,
     traps: u64,
-    last_trap: Option<String>,
+    /// Of a write, a tick or a read.
+    last_trap: Option<Arc<Trap>>,
 }
 
 /// What a run of steps wrote: RESP3 values and where they end.
@@ -95,6 +98,7 @@ impl Replica {
             journal: Journal::default(),
             guest,
             silent: false,
+            is_stand_in: false,
             ticks: 0,
             traps: 0,
             last_trap: None,
@@ -136,12 +140,16 @@ impl Replica {
         self.traps
     }
 
-    pub(super) fn last_trap(&self) -> Option<&str> {
-        self.last_trap.as_deref()
+    pub(super) fn last_trap(&self) -> Option<&Arc<Trap>> {
+        self.last_trap.as_ref()
     }
 
     pub(super) fn memory_bytes(&self) -> u64 {
         self.writer.memory_bytes()
+    }
+
+    pub(super) fn set_stand_in(&mut self) {
+        self.is_stand_in = true;
     }
 
     pub(super) fn set_silent(&mut self, silent: bool) {
@@ -153,7 +161,9 @@ impl Replica {
     pub(super) fn apply(&mut self, index: u64, proposal: &Proposal) -> Result<Replies, Fault> {
         let undecodable = |error| Fault::because(format!("the entry at index {index} cannot be decoded"), error);
         let (header, commands) = proposal.decode().map_err(undecodable)?;
-        obedience::check(&self.guest, self.settings.as_ref(), index, &header)?;
+        if !self.is_stand_in {
+            obedience::check(&self.guest, self.settings.as_ref(), index, &header)?;
+        }
         if !self.silent
             && let Some(settings) = obedience::following(self.settings.as_ref(), &header)
         {
@@ -255,16 +265,19 @@ impl Replica {
             };
             output.bytes.truncate(bytes);
             output.ends.truncate(ends);
+            let backtrace = self.writer.backtrace().clone();
             self.return_to_base()?;
             self.repeat(&since_base, commands)?;
             if !since_base.is_empty() {
                 since_base.clear();
                 self.checkpoint()?;
             }
-            let reply = self.note_trap(index, step, commands, &failure);
-            match step {
-                0 => self.ticking = false,
-                _ => output.push(&reply),
+            let command = step.checked_sub(1).map(|number| &commands[number]);
+            let reply = self.note_trap(Trap::new(command, Some(index), &failure, &backtrace, self.now()));
+            self.traps += 1;
+            match command {
+                None => self.ticking = false,
+                Some(_) => output.push(&reply),
             }
         }
         self.ticking |= !commands.is_empty();
@@ -340,18 +353,11 @@ impl Replica {
         Ok(())
     }
 
-    /// The error reply of a failed step, which is also logged and counted.
-    fn note_trap(&mut self, index: u64, step: usize, commands: &[Command], failure: &Failure) -> Vec<u8> {
-        let name = match step.checked_sub(1) {
-            Some(number) => commands[number].name().to_ascii_uppercase().escape_ascii().to_string(),
-            None => "TICK".to_owned(),
-        };
-        let message = format!("{} {name} at index {index}: {failure}", code(failure).as_str());
-        tracing::warn!(target: "guest", index, command = name, error = message, "a command left no trace");
-        self.traps += 1;
-        let mut reply = Vec::new();
-        reply.put_token(Token::Error(message.as_bytes()));
-        self.last_trap = Some(message);
+    /// The error reply of what failed, which is also logged and kept.
+    fn note_trap(&mut self, trap: Trap) -> Vec<u8> {
+        trap.log();
+        let reply = trap.reply();
+        self.last_trap = Some(Arc::new(trap));
         reply
     }
 
@@ -400,15 +406,18 @@ impl Replica {
             let mut one = Output::default();
             let ran = self.fresh_reader()?.run(&[*call], &mut one.bytes, &mut one.ends);
             let bytes = (output.bytes.len() + one.bytes.len()) as u64;
-            match ran {
-                Ok(()) if bytes <= limit => output.push(&one.bytes),
-                Ok(()) => output.push(&trapped_read(command, &Failure::TooBig { bytes, limit })),
-                Err(Failure::Host(fault)) => return Err(fault),
-                Err(failure) => {
-                    self.reader = None;
-                    output.push(&trapped_read(command, &failure));
+            let failure = match ran {
+                Ok(()) if bytes <= limit => {
+                    output.push(&one.bytes);
+                    continue;
                 }
-            }
+                Ok(()) => Failure::TooBig { bytes, limit },
+                Err(Failure::Host(fault)) => return Err(fault),
+                Err(failure) => failure,
+            };
+            // It is left in the middle of the failed read.
+            let backtrace = self.reader.take().map_or_else(Backtrace::default, |reader| reader.backtrace().clone());
+            output.push(&self.note_trap(Trap::new(Some(command), None, &failure, &backtrace, self.now())));
         }
         Ok(output)
     }
@@ -441,24 +450,6 @@ impl Replica {
 pub(super) fn instantiate(guest: &Guest, limits: Limits) -> Result<Instance, Fault> {
     let instance = guest.instantiate_within(limits);
     instance.map_err(|failure| Fault::because("a fresh instance of the guest failed to start", failure))
-}
-
-fn code(failure: &Failure) -> ErrorCode {
-    match failure {
-        Failure::Fuel(_) => ErrorCode::Fuel,
-        Failure::Memory(_) => ErrorCode::Oom,
-        Failure::TooBig { .. } => ErrorCode::TooBig,
-        Failure::Trap(_) | Failure::Host(_) => ErrorCode::Trap,
-    }
-}
-
-fn trapped_read(command: &Command, failure: &Failure) -> Vec<u8> {
-    let name = command.name().to_ascii_uppercase().escape_ascii().to_string();
-    let message = format!("{} {name}: {failure}", code(failure).as_str());
-    tracing::warn!(target: "guest", command = name, error = message, "a read failed");
-    let mut reply = Vec::new();
-    reply.put_token(Token::Error(message.as_bytes()));
-    reply
 }
 
 /// The module does not know it, though the node that proposed it did.

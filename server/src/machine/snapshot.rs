@@ -51,6 +51,13 @@ pub struct Header {
     memories: Vec<u64>,
 }
 
+impl Header {
+    /// Who had a vote when it was taken.
+    pub fn voters(&self) -> BTreeSet<NodeId> {
+        self.meta.last_membership.voter_ids().collect()
+    }
+}
+
 /// Why a snapshot cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

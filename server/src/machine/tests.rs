@@ -156,6 +156,28 @@ fn reads_cannot_change_the_state_and_fail_alone() {
     assert_eq!(now[0], now[1]);
 }
 
+/// Of ticks, writes and reads; the reply has none of it, for it need not be the same on every replica.
+#[test]
+fn the_last_trap_is_kept_with_its_backtrace() {
+    let mut replica = Replica::new(guest()).unwrap();
+    assert!(replica.last_trap().is_none());
+    let replies = apply(&mut replica, 3, &proposal(1000, None, &["TRAP", "NOW", "HALF"]));
+    let trap = replica.last_trap().unwrap().clone();
+    assert_eq!((&*trap.command, trap.index, trap.code), ("HALF", Some(3), crate::reply::ErrorCode::Trap));
+    assert_eq!(trap.now, 1001, "the time when it failed");
+    assert!(trap.backtrace.frames().is_empty());
+    assert_eq!(replies[2], format!("-{trap}"));
+    let replies = apply(&mut replica, 4, &proposal(2000, None, &["trap"]));
+    let trap = replica.last_trap().unwrap().clone();
+    assert_eq!(trap.backtrace.frames()[0], "trap");
+    assert!(!replies[0].contains(trap.backtrace.frames()[1].as_str()), "{}", replies[0]);
+    let replies = read(&mut replica, &["GET", "SPIN"]);
+    let trap = replica.last_trap().unwrap();
+    assert_eq!((&*trap.command, trap.index, trap.code), ("SPIN", None, crate::reply::ErrorCode::Fuel));
+    assert_eq!(trap.backtrace.frames()[0], "spin");
+    assert!(replies[1].starts_with("-FUEL SPIN: "), "{}", replies[1]);
+}
+
 #[test]
 fn endless_recursion_is_a_trap_on_the_stack_of_the_apply_thread() {
     let thread = std::thread::Builder::new().stack_size(crate::guest::THREAD_STACK_BYTES);
@@ -166,6 +188,7 @@ fn endless_recursion_is_a_trap_on_the_stack_of_the_apply_thread() {
         let replies = apply(&mut replica, 1, &proposal(1, Some(1), &["INCR", "DEEP", "INCR"]));
         assert_eq!((&*replies[0], &*replies[2]), (":1", ":2"));
         assert!(replies[1].starts_with("-TRAP DEEP at index 1: "), "{}", replies[1]);
+        assert_eq!(replica.last_trap().unwrap().backtrace.frames(), ["down"; 20], "only the innermost");
     });
     run.unwrap().join().unwrap();
 }

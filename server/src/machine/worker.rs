@@ -150,7 +150,12 @@ impl Worker {
             ) => self.held.push_back(job),
             (_, Job::Apply { entries, done }) => self.apply_all(entries, done)?,
             (_, Job::Read { commands, replies }) => {
+                let before = self.replica.last_trap().cloned();
                 let read = self.replica.read(&commands)?;
+                // Whoever has the error and then asks for the trap must find it.
+                if self.replica.last_trap().map(Arc::as_ptr) != before.as_ref().map(Arc::as_ptr) {
+                    self.publish();
+                }
                 let _ = replies.send(Some(read));
             }
             (_, Job::AppliedState { state }) => {
@@ -345,7 +350,7 @@ impl Worker {
             standing: self.audit.standing,
             memory_bytes: self.replica.memory_bytes(),
             traps: self.replica.traps(),
-            last_trap: self.replica.last_trap().map(str::to_owned),
+            last_trap: self.replica.last_trap().cloned(),
             ticks: self.replica.ticks(),
             ticking: self.replica.ticking(),
             replaying: self.replay.is_some(),

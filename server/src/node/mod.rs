@@ -10,6 +10,7 @@ mod entrance;
 mod options;
 mod reception;
 
+
 use self::credentials::Credentials;
 use self::data::Data;
 use self::entrance::Entrance;

@@ -22,12 +22,16 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 const FORMAT: &str = "uhaha-server data 1\n";
+const LOG: &str = "log.redb";
+/// A node's directory is `DIR/GUEST/ID`.
+const LEVELS_BELOW: usize = 2;
 
 /// An open data directory, locked against every other process until it is dropped.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: File,
+    /// None if it is only read and there is no file to lock, as in a copy.
+    _lock: Option<File>,
 }
 
 /// Why a data directory cannot be used.
@@ -47,6 +51,12 @@ pub enum Error {
     UnknownFormat { path: PathBuf, found: String },
     #[error("{} is missing from a data directory that is not empty", path.display())]
     NoFormat { path: PathBuf },
+    #[error("cannot look for a data directory in {}", path.display())]
+    Search { path: PathBuf, source: io::Error },
+    #[error("there is no data directory of a node in {}", path.display())]
+    NotFound { path: PathBuf },
+    #[error("there are several data directories in {}, such as {first} and {second}; name one of them", path.display())]
+    Ambiguous { path: PathBuf, first: String, second: String },
 }
 
 impl DataDir {
@@ -55,9 +65,21 @@ impl DataDir {
         let path = path.into();
         fs::create_dir_all(&path).map_err(|source| Error::Create { path: path.clone(), source })?;
         let lock = lock(&path)?;
-        let dir = DataDir { path, _lock: lock };
+        let dir = DataDir { path, _lock: Some(lock) };
         dir.check_format()?;
         Ok(dir)
+    }
+
+    /// Opens what is there to be read, and changes nothing. It is refused while a node has the directory, and a node
+    /// is refused while it is open.
+    pub fn open_to_read(path: impl Into<PathBuf>) -> Result<DataDir, Error> {
+        let path = path.into();
+        let lock = lock_shared(&path)?;
+        let dir = DataDir { path, _lock: lock };
+        match dir.read_format()? {
+            true => Ok(dir),
+            false => Err(Error::NoFormat { path: dir.format_path() }),
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -66,7 +88,7 @@ impl DataDir {
 
     /// For `log::LogStorage::open`.
     pub fn log_path(&self) -> PathBuf {
-        self.path.join("log.redb")
+        self.path.join(LOG)
     }
 
     /// For `snapshots::Snapshots::open`.
@@ -80,22 +102,31 @@ impl DataDir {
     }
 
     fn check_format(&self) -> Result<(), Error> {
-        let path = self.path.join("FORMAT");
+        let path = self.format_path();
+        match self.read_format()? {
+            true => Ok(()),
+            // Data without its format is never guessed at.
+            false if self.log_path().exists() => Err(Error::NoFormat { path }),
+            false => self.write_format(&path).map_err(|source| Error::WriteFormat { path, source }),
+        }
+    }
+
+    /// Whether the format is there; any but our own is refused.
+    fn read_format(&self) -> Result<bool, Error> {
+        let path = self.format_path();
         match fs::read(&path) {
-            Ok(found) if found == FORMAT.as_bytes() => Ok(()),
+            Ok(found) if found == FORMAT.as_bytes() => Ok(true),
             Ok(found) => {
                 let found = String::from_utf8_lossy(&found[..found.len().min(80)]).into_owned();
                 Err(Error::UnknownFormat { path, found })
             }
-            // Data without its format is never guessed at.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.log_path().exists() => {
-                Err(Error::NoFormat { path })
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.write_format(&path).map_err(|source| Error::WriteFormat { path, source })
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(source) => Err(Error::ReadFormat { path, source }),
         }
+    }
+
+    fn format_path(&self) -> PathBuf {
+        self.path.join("FORMAT")
     }
 
     fn write_format(&self, path: &Path) -> io::Result<()> {
@@ -119,18 +150,69 @@ fn lock(dir: &Path) -> Result<File, Error> {
         .map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            // The text is a courtesy to the operator; the lock is what counts.
-            let _ = Read::by_ref(&mut file).take(20).read_to_string(&mut holder);
-            let holder = if holder.trim().is_empty() { "unknown".to_owned() } else { holder.trim().to_owned() };
-            return Err(Error::InUse { path: dir.to_owned(), holder });
-        }
+        Err(TryLockError::WouldBlock) => return Err(in_use(dir, file)),
         Err(TryLockError::Error(source)) => return Err(failed(source)),
     }
     file.set_len(0).map_err(failed)?;
     writeln!(file, "{}", std::process::id()).map_err(failed)?;
     Ok(file)
+}
+
+/// Others may read at the same time. None if there is no file to lock.
+fn lock_shared(dir: &Path) -> Result<Option<File>, Error> {
+    let failed = |source| Error::Lock { path: dir.to_owned(), source };
+    let file = match File::open(dir.join("LOCK")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(failed(source)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(in_use(dir, file)),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+fn in_use(dir: &Path, lock: File) -> Error {
+    let mut holder = String::new();
+    // The text is a courtesy to the operator; the lock is what counts.
+    let _ = lock.take(20).read_to_string(&mut holder);
+    let holder = if holder.trim().is_empty() { "unknown".to_owned() } else { holder.trim().to_owned() };
+    Error::InUse { path: dir.to_owned(), holder }
+}
+
+/// The node's own directory: `dir` itself, or the only one below it.
+pub fn find(dir: &Path) -> Result<PathBuf, Error> {
+    let mut level = vec![dir.to_owned()];
+    for _ in 0..=LEVELS_BELOW {
+        let mut found = level.iter().filter(|path| path.join(LOG).is_file());
+        match (found.next(), found.next()) {
+            (Some(only), None) => return Ok(only.clone()),
+            (Some(first), Some(second)) => {
+                let (first, second) = (first.display().to_string(), second.display().to_string());
+                return Err(Error::Ambiguous { path: dir.to_owned(), first, second });
+            }
+            _ => {}
+        }
+        let mut below = Vec::new();
+        for path in &level {
+            below.extend(directories(path).map_err(|source| Error::Search { path: path.clone(), source })?);
+        }
+        below.sort();
+        level = below;
+    }
+    Err(Error::NotFound { path: dir.to_owned() })
+}
+
+fn directories(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 /// Makes a created, renamed or removed name in `dir` durable.
@@ -151,6 +233,48 @@ mod tests {
         let path = first.path().to_owned();
         drop(first);
         DataDir::open(path).unwrap();
+    }
+
+    #[test]
+    fn what_is_only_read_stays_as_it_is() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("app/1");
+        let node = DataDir::open(&path).unwrap();
+        assert!(matches!(DataDir::open_to_read(&path), Err(Error::InUse { .. })));
+        drop(node);
+        let names = || -> Vec<_> {
+            let mut names: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        let before = (names(), fs::read(path.join("LOCK")).unwrap());
+        let first = DataDir::open_to_read(&path).unwrap();
+        let second = DataDir::open_to_read(&path).unwrap();
+        assert!(matches!(DataDir::open(&path), Err(Error::InUse { .. })), "a node would write");
+        drop((first, second));
+        assert_eq!((names(), fs::read(path.join("LOCK")).unwrap()), before);
+        fs::remove_file(path.join("LOCK")).unwrap();
+        DataDir::open_to_read(&path).unwrap();
+        fs::remove_file(path.join("FORMAT")).unwrap();
+        assert!(matches!(DataDir::open_to_read(&path), Err(Error::NoFormat { .. })));
+    }
+
+    #[test]
+    fn finds_the_only_directory_of_a_node() {
+        let temp = tempfile::tempdir().unwrap();
+        assert!(matches!(find(temp.path()), Err(Error::NotFound { .. })));
+        assert!(matches!(find(&temp.path().join("nowhere")), Err(Error::Search { .. })));
+        let own = temp.path().join("app/1");
+        fs::create_dir_all(&own).unwrap();
+        fs::create_dir_all(temp.path().join("cache")).unwrap();
+        fs::write(own.join("log.redb"), "").unwrap();
+        for dir in [temp.path(), &temp.path().join("app"), &own] {
+            assert_eq!(find(dir).unwrap(), own);
+        }
+        fs::create_dir_all(temp.path().join("other/2")).unwrap();
+        fs::write(temp.path().join("other/2/log.redb"), "").unwrap();
+        assert!(matches!(find(temp.path()), Err(Error::Ambiguous { first, .. }) if first.ends_with("app/1")));
+        assert_eq!(find(&temp.path().join("app")).unwrap(), own);
     }
 
     #[test]

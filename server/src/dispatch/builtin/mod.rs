@@ -12,6 +12,7 @@ mod connection;
 #[cfg(debug_assertions)]
 mod debug;
 mod info;
+mod module;
 mod pubsub;
 mod raft;
 mod sentinel;
@@ -141,7 +142,7 @@ impl super::table::Row {
 
 pub(super) fn all() -> impl Iterator<Item = &'static Builtin> {
     let rows = [connection::ROWS, client::ROWS, acl::ROWS, server::ROWS, command::ROWS, config::ROWS, raft::ROWS];
-    let rows = rows.into_iter().chain([cluster::ROWS, sentinel::ROWS, pubsub::ROWS]);
+    let rows = rows.into_iter().chain([module::ROWS, cluster::ROWS, sentinel::ROWS, pubsub::ROWS]);
     #[cfg(debug_assertions)]
     let rows = rows.chain([debug::ROWS]);
     rows.flatten()

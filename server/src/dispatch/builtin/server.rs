@@ -24,8 +24,12 @@ pub(super) const ROWS: &[Builtin] = &[
         arity: -1,
         flags: PLAIN,
         group: "server",
-        summary: "Returns the machine's clock, in nanoseconds or for people, or its limits",
-        arguments: &[Arg::one_of("what", &[Arg::word("human", "HUMAN"), Arg::word("limits", "LIMITS")]).optional()],
+        summary: "Returns the machine's clock, in nanoseconds or for people, its limits, or how a command last failed",
+        arguments: &[Arg::one_of(
+            "what",
+            &[Arg::word("human", "HUMAN"), Arg::word("limits", "LIMITS"), Arg::word("lasttrap", "LASTTRAP")],
+        )
+        .optional()],
         run: Run::Now(machine),
     },
     Builtin {
@@ -89,6 +93,7 @@ fn machine(call: Call<'_>) -> Answer {
         [] => false,
         [word] if is(word, "HUMAN") || is(word, "H") => true,
         [word] if is(word, "LIMITS") => return Ok(limits(&call)),
+        [word] if is(word, "LASTTRAP") => return last_trap(&call),
         _ => return Err(syntax()),
     };
     let status = call.dispatcher.backend.machine();
@@ -124,6 +129,20 @@ fn limits(call: &Call<'_>) -> Reply {
     }
     fields.push((Reply::bulk("guest-log-lines"), Reply::bulk(backend.guest_log_lines().to_string())));
     Reply::Map(fields)
+}
+
+/// With the guest's backtrace, which no error reply has: it need not be the same on every node.
+fn last_trap(call: &Call<'_>) -> Answer {
+    let Some(trap) = call.dispatcher.backend.machine().last_trap else { return Ok(Reply::Null) };
+    let frames = trap.backtrace.frames().iter().map(Reply::bulk).collect();
+    Ok(Reply::fields([
+        ("command", Reply::bulk(&trap.command)),
+        ("index", trap.index.map_or(Reply::Null, |index| Reply::bulk(index.to_string()))),
+        ("code", Reply::bulk(trap.code.as_str())),
+        ("reason", Reply::bulk(&trap.reason)),
+        ("time", Reply::bulk(human_time(trap.now))),
+        ("backtrace", Reply::Array(frames)),
+    ]))
 }
 
 /// RFC 3339. Nanoseconds of 64 bits end in the year 2554, which has four digits.

@@ -44,7 +44,7 @@ fn outcome(code: Code, module: &[u8], lines: &[&str]) -> (Vec<String>, Vec<u64>,
         instance.tick().unwrap();
         fuel.push(instance.fuel_left());
     }
-    (replies, fuel, instance.capture().unwrap())
+    (replies, fuel, instance.capture(Image::default()).unwrap())
 }
 
 #[test]

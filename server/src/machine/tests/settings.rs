@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::machine::LogCheck;
+use crate::proposal::Checks;
 use crate::settings::{Change, Settings};
 
 /// The hostile guest on a node that was started with these limits.
@@ -23,7 +24,7 @@ fn settings(limits: Limits) -> Settings {
 
 fn saying(stamp: u64, change: Change, names: &[&str]) -> Proposal {
     let commands: Vec<Command> = names.iter().map(|name| command(name)).collect();
-    Proposal::encode_with(stamp, None, &[], Some(&change), commands.iter())
+    Proposal::encode_with(stamp, None, &[], Some(&change), Checks::default(), commands.iter())
 }
 
 /// Its code for an error, else `OK`.

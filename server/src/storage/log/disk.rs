@@ -3,6 +3,7 @@
 //! One commit is one redb transaction, hence one fsync. Nothing is committed after a commit that failed: the writer
 //! ends with it, for after a failed fsync nobody knows what the disk holds.
 
+use super::overlay::Overlay;
 use super::{Change, Error};
 use crate::storage::schema::{
     COMMITTED, Damage, IDENTITY, Identity, LOG, META, PURGED, Row, VOTE, meta_row, read_meta_row, read_row,
@@ -50,6 +51,14 @@ impl RedbDisk {
     pub(super) fn open(path: &Path) -> Result<RedbDisk, Error> {
         let database = RedbDisk::builder().create(path).map_err(|error| Error::open(path, error))?;
         RedbDisk::with_tables(database, path)
+    }
+
+    /// Opens a file that is there and stays as it is.
+    pub(super) fn open_to_read(path: &Path) -> Result<RedbDisk, Error> {
+        let failed = |error| Error::open(path, redb::DatabaseError::Storage(redb::StorageError::Io(error)));
+        let overlay = Overlay::open(path).map_err(failed)?;
+        let database = RedbDisk::builder().create_with_backend(overlay).map_err(|error| Error::open(path, error))?;
+        Ok(RedbDisk { database, path: path.to_owned() })
     }
 
     fn builder() -> redb::Builder {

@@ -10,6 +10,7 @@
 mod cache;
 mod disk;
 mod error;
+mod overlay;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -17,13 +18,14 @@ mod writer;
 pub use self::error::Error;
 
 use self::cache::Cache;
-use self::disk::{LogDisk, RedbDisk};
+use self::disk::{Loaded, LogDisk, RedbDisk};
 use self::writer::{Done, Writer};
 use crate::fault::Fault;
 use crate::storage::schema::Identity;
-use crate::type_config::{Entry, LogId, TypeConfig, Vote};
-use openraft::OptionalSend;
+use crate::type_config::{Entry, LogId, NodeId, TypeConfig, Vote};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use openraft::{EntryPayload, OptionalSend};
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::io;
 use std::ops::RangeBounds;
@@ -48,6 +50,33 @@ pub struct Status {
     pub purged: Option<LogId>,
     /// What the entries that are not purged take.
     pub bytes: u64,
+}
+
+/// All of a log that nobody writes.
+#[derive(Debug, Default)]
+pub struct Contents {
+    pub identity: Option<Identity>,
+    pub purged: Option<LogId>,
+    /// The last entry known to be committed when the node ended.
+    pub committed: Option<LogId>,
+    /// Those that are not purged.
+    pub entries: Vec<Entry>,
+}
+
+impl Contents {
+    /// Who has a vote after the last change of that in the log, if there is one.
+    pub fn voters(&self) -> Option<BTreeSet<NodeId>> {
+        self.entries.iter().rev().find_map(|entry| match &entry.payload {
+            EntryPayload::Membership(membership) => Some(membership.voter_ids().collect()),
+            _ => None,
+        })
+    }
+}
+
+/// Reads and checks the whole log without changing the file.
+pub fn read(path: &Path) -> Result<Contents, Error> {
+    let Loaded { entries, purged, committed, identity, vote: _ } = RedbDisk::open_to_read(path)?.load()?;
+    Ok(Contents { identity, purged, committed, entries })
 }
 
 /// One change of the log, as it is queued.

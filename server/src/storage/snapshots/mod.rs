@@ -76,6 +76,11 @@ impl Snapshots {
         Ok(Snapshots { shared: Arc::new(Shared { dir, keep: keep.max(1), names: Mutex::new(()) }) })
     }
 
+    /// Of a directory that is only read: nothing is created or removed.
+    pub fn open_to_read(dir: impl Into<PathBuf>) -> Snapshots {
+        Snapshots { shared: Arc::new(Shared { dir: dir.into(), keep: usize::MAX, names: Mutex::new(()) }) }
+    }
+
     /// Begins the snapshot of everything up to this entry, or of what has changed since `parent`.
     pub fn begin(&self, term: u64, index: u64, parent: Option<&str>) -> Result<SnapshotWriter, Error> {
         SnapshotWriter::create(self.clone(), Header { term, index, created_ms: now_ms() }, parent)
