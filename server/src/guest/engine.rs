@@ -1,13 +1,14 @@
 //! The engine: every setting that decides what a guest computes, each with its reason.
 
+use super::instrument;
 use super::memory::{Creator, Memories};
 use sha2::{Digest, Sha256};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use wasmtime::{Config, Engine, OptLevel};
+use wasmtime::{Config, Engine, Inlining, OptLevel, WasmFeatures};
 
-/// Native stack of a guest. Large, so that the guest's own stack or its fuel gives out first.
-const STACK_BYTES: usize = 4 << 20;
+/// Native stack of a guest: twice what the counted call stack stands for, so that the counter always gives out first.
+const STACK_BYTES: usize = 2 * instrument::STACK_BYTES;
 
 /// Stack of a thread that runs guests: theirs, and the host's own frames around it.
 pub const THREAD_STACK_BYTES: usize = STACK_BYTES + (4 << 20);
@@ -21,10 +22,22 @@ pub(crate) struct GuestEngine {
 
 impl GuestEngine {
     pub(crate) fn new() -> wasmtime::Result<GuestEngine> {
+        GuestEngine::with(|_| {})
+    }
+
+    /// The engine with changes to what decides no reply.
+    pub(super) fn with(adjust: impl FnOnce(&mut Config)) -> wasmtime::Result<GuestEngine> {
         let memories = Arc::new(Memories::default());
         let mut config = Config::new();
         config
             .wasm_component_model(true)
+            // An exception would leave frames without giving back what they took of the counted call stack.
+            .wasm_features(WasmFeatures::EXCEPTIONS | WasmFeatures::LEGACY_EXCEPTIONS, false)
+            .wasm_features(WasmFeatures::STACK_SWITCHING, false)
+            // A tail call gives its frame back before it calls.
+            .wasm_tail_call(true)
+            // Inlined calls would make frames larger than what they are charged for.
+            .compiler_inlining(Inlining::No)
             // NaN bits differ between processors unless every NaN that is made is the canonical one.
             .cranelift_nan_canonicalization(true)
             // Relaxed SIMD lets the processor choose; the deterministic forms are the same everywhere.
@@ -42,10 +55,12 @@ impl GuestEngine {
             .max_wasm_stack(STACK_BYTES)
             .async_stack_size(2 * STACK_BYTES)
             .parallel_compilation(true);
+        adjust(&mut config);
         Ok(GuestEngine { engine: Engine::new(&config)?, memories })
     }
 
-    /// What compiled code depends on: engine version, settings, target and its processor features.
+    /// What compiled code and its fuel depend on: engine version, settings, target and its processor features, and how
+    /// modules are rewritten.
     pub(super) fn compatibility(&self) -> String {
         struct Sha(Sha256);
         impl Hasher for Sha {
@@ -58,6 +73,7 @@ impl GuestEngine {
         }
         let mut hasher = Sha(Sha256::new());
         self.engine.precompile_compatibility_hash().hash(&mut hasher);
+        instrument::INSTRUMENTATION_VERSION.hash(&mut hasher);
         super::hex(&hasher.0.finalize())
     }
 }

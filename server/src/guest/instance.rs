@@ -3,7 +3,7 @@
 use super::bindings::{Description, Token};
 use super::host::{HostShortage, HostState};
 use super::image::{Image, MemoryImage};
-use super::instrument::{self, Plan, SLOT_BYTES};
+use super::instrument::{self, GLOBALS_OFFSET, Plan, PlannedMemory, SLOT_BYTES};
 use super::memory::Memory;
 use super::source::{SharedSource, Source};
 use super::{Limits, tokens};
@@ -39,9 +39,23 @@ pub enum Failure {
     Memory(usize),
     #[error("its reply of {bytes} bytes is over the limit of {limit}")]
     TooBig { bytes: usize, limit: usize },
+    /// The native stack gave out before the counted one, at a depth that may be this node's alone.
+    #[error("the native stack was used up before the counted call stack")]
+    NativeStack,
     /// This node's own trouble.
     #[error("the host failed")]
     Host(#[source] Fault),
+}
+
+impl Failure {
+    /// Sorts out, of what failed while an entry was applied, what another replica need not see: the node must stop.
+    pub fn while_applying(self) -> Result<Failure, Fault> {
+        match self {
+            Failure::Host(fault) => Err(fault),
+            Failure::NativeStack => Err(Fault::because("applying an entry failed on this node", self)),
+            failure => Ok(failure),
+        }
+    }
 }
 
 /// The guest's functions, by what they are for.
@@ -51,8 +65,10 @@ struct Exports {
     handle: Func,
     batch: Option<Func>,
     tick: Option<Func>,
-    save: Func,
-    load: Func,
+    /// Of each accessor.
+    save: Vec<Func>,
+    load: Vec<Func>,
+    /// Of each of the guest's memories.
     grow: Vec<Func>,
 }
 
@@ -63,9 +79,9 @@ pub struct Instance {
     limits: Limits,
     plan: Arc<Plan>,
     source: SharedSource,
-    /// The guest's memories, and the accessor's.
+    /// The guest's memories, and the keepers'.
     memories: Vec<Arc<Memory>>,
-    accessor: Arc<Memory>,
+    keepers: Vec<Arc<Memory>>,
     /// WASI hands out handles, which an image cannot hold.
     uses_resources: bool,
 }
@@ -87,30 +103,33 @@ impl Instance {
         store.limiter(|state| state);
         let broken = |error: wasmtime::Error| Failure::Host(Fault::because("preparing an instance failed", error));
         store.set_fuel(limits.fuel_max).map_err(broken)?;
-        let made = parts.engine.memories.made_by(|| parts.pre.instantiate(&mut store));
-        let (instance, mut memories) = match made {
-            Ok(made) => made,
-            Err(error) => return Err(failure(error, &mut store, limits)),
-        };
+        let (instance, made) = parts.engine.memories.made_by(|| parts.pre.instantiate(&mut store));
+        let planned = || parts.plan.memories.iter().zip(&made);
+        let of_kind = |keeper| planned().filter(move |(kind, _)| (**kind == PlannedMemory::Keeper) == keeper);
+        let keepers: Vec<_> = of_kind(true).map(|(_, memory)| Arc::clone(memory)).collect();
+        let instance = instance.map_err(|error| failure(error, &store, &keepers, limits))?;
         let missing = |what: &str| Failure::Host(Fault::new(format!("the rewritten component lost its {what}")));
-        let accessor = memories.pop().filter(|_| memories.len() == parts.plan.memories.len());
-        let accessor = accessor.ok_or_else(|| missing("memories"))?;
+        if made.len() != parts.plan.memories.len() {
+            return Err(missing("memories"));
+        }
+        let memories: Vec<_> = of_kind(false).map(|(_, memory)| Arc::clone(memory)).collect();
         let mut function = |interface: &str, name: &str| {
             let (_, interface) = instance.get_export(&mut store, None, interface)?;
             let (_, function) = instance.get_export(&mut store, Some(&interface), name)?;
             instance.get_func(&mut store, function)
         };
+        let mut access = |count: usize, name: fn(usize) -> String| {
+            let functions = (0..count).map(|number| function(instrument::ACCESS, &name(number)));
+            functions.collect::<Option<Vec<_>>>().ok_or_else(|| missing("accessor"))
+        };
         let exports = Exports {
+            save: access(keepers.len(), instrument::save)?,
+            load: access(keepers.len(), instrument::load)?,
+            grow: access(memories.len(), instrument::grow)?,
             describe: function(super::HANDLER, "describe").ok_or_else(|| missing("handler"))?,
             handle: function(super::HANDLER, "handle").ok_or_else(|| missing("handler"))?,
             batch: function(super::BATCH, "handle-batch"),
             tick: function(super::TICKER, "tick"),
-            save: function(instrument::ACCESS, instrument::SAVE).ok_or_else(|| missing("accessor"))?,
-            load: function(instrument::ACCESS, instrument::LOAD).ok_or_else(|| missing("accessor"))?,
-            grow: (0..memories.len())
-                .map(|memory| function(instrument::ACCESS, &instrument::grow(memory)))
-                .collect::<Option<_>>()
-                .ok_or_else(|| missing("accessor"))?,
         };
         Ok(Instance {
             store,
@@ -119,7 +138,7 @@ impl Instance {
             plan: Arc::clone(parts.plan),
             source: shared,
             memories,
-            accessor,
+            keepers,
             uses_resources: parts.uses_resources,
         })
     }
@@ -259,10 +278,10 @@ impl Instance {
 
     /// The state, as it can be put into another instance of the same guest.
     pub fn capture(&mut self) -> Result<Image, Fault> {
-        self.host_call(self.exports.save)?;
+        let globals = self.save_globals()?;
         let memories = self.memories.iter().map(|memory| MemoryImage::of(memory)).collect::<Result<_, _>>();
         Ok(Image {
-            globals: self.accessor.content()[..self.globals_bytes()].to_vec(),
+            globals,
             memories: memories.map_err(|error| Fault::because("reading the guest's memory failed", error))?,
         })
     }
@@ -281,14 +300,13 @@ impl Instance {
                 .write_to(&self.memories[index])
                 .map_err(|error| Fault::because("writing the guest's memory failed", error))?;
         }
-        self.accessor.write(0, &image.globals);
-        self.host_call(self.exports.load)
+        self.load_globals(&image.globals)
     }
 
     /// Makes this instance a private view of `writer` as it stands. False when it has grown past the writer and a
     /// fresh one is needed.
     pub fn view(&mut self, writer: &mut Instance) -> Result<bool, Fault> {
-        writer.host_call(writer.exports.save)?;
+        let globals = writer.save_globals()?;
         for index in 0..self.memories.len() {
             let (own, others) = (self.memories[index].bytes(), writer.memories[index].bytes());
             if own > others {
@@ -300,8 +318,7 @@ impl Instance {
             let shown = if is_view { memory.refresh() } else { memory.become_view_of(&writer.memories[index]) };
             shown.map_err(|error| Fault::because("mapping the machine's memory for reads failed", error))?;
         }
-        self.accessor.write(0, &writer.accessor.content()[..writer.globals_bytes()]);
-        self.host_call(self.exports.load)?;
+        self.load_globals(&globals)?;
         let source = writer.source.lock().for_reads();
         *self.source.lock() = source;
         Ok(true)
@@ -320,7 +337,30 @@ impl Instance {
     }
 
     fn globals_bytes(&self) -> usize {
-        self.plan.globals * SLOT_BYTES
+        self.plan.globals.iter().sum::<usize>() * SLOT_BYTES
+    }
+
+    /// The captured globals, accessor by accessor.
+    fn save_globals(&mut self) -> Result<Vec<u8>, Fault> {
+        let mut globals = Vec::with_capacity(self.globals_bytes());
+        for accessor in 0..self.keepers.len() {
+            self.host_call(self.exports.save[accessor])?;
+            let bytes = self.plan.globals[accessor] * SLOT_BYTES;
+            globals.extend_from_slice(&self.keepers[accessor].content()[GLOBALS_OFFSET..][..bytes]);
+        }
+        Ok(globals)
+    }
+
+    /// Sets the globals to what `save_globals` gave.
+    fn load_globals(&mut self, globals: &[u8]) -> Result<(), Fault> {
+        let mut rest = globals;
+        for accessor in 0..self.keepers.len() {
+            let (own, others) = rest.split_at(self.plan.globals[accessor] * SLOT_BYTES);
+            self.keepers[accessor].write(GLOBALS_OFFSET, own);
+            self.host_call(self.exports.load[accessor])?;
+            rest = others;
+        }
+        Ok(())
     }
 
     fn grow_to(&mut self, index: usize, bytes: u64) -> Result<(), Fault> {
@@ -328,7 +368,8 @@ impl Instance {
         if missing > 0 {
             self.refuel_for_host()?;
             let grow = self.exports.grow[index];
-            let grown = if self.plan.memories[index] {
+            let wide = self.plan.guest_memories().nth(index).unwrap_or_default();
+            let grown = if wide {
                 grow.typed::<(i64,), (i64,)>(&self.store)
                     .and_then(|grow| grow.call(&mut self.store, (missing as i64,)))
                     .map(|(old,)| old >= 0)
@@ -368,7 +409,7 @@ impl Instance {
 
     /// Sorts an error of a call, and refuses handles left open, which no image could hold.
     fn checked<T>(&mut self, result: wasmtime::Result<T>) -> Result<T, Failure> {
-        let value = result.map_err(|error| failure(error, &mut self.store, self.limits))?;
+        let value = result.map_err(|error| failure(error, &self.store, &self.keepers, self.limits))?;
         if self.uses_resources && !self.store.data().resources.is_empty() {
             return Err(Failure::Trap(
                 "it left a WASI handle open (did it print?), which a state image cannot hold; build the guest for \
@@ -380,15 +421,19 @@ impl Instance {
     }
 }
 
-fn failure(error: wasmtime::Error, store: &mut Store<HostState>, limits: Limits) -> Failure {
+fn failure(error: wasmtime::Error, store: &Store<HostState>, keepers: &[Arc<Memory>], limits: Limits) -> Failure {
     if error.downcast_ref::<HostShortage>().is_some() {
         return Failure::Host(Fault::because("running the guest failed", error));
+    }
+    if keepers.iter().any(|keeper| instrument::is_exhausted(keeper.content())) {
+        return Failure::Trap("call stack exhausted: its calls are nested too deeply".to_owned());
     }
     if store.data().memory_refused {
         return Failure::Memory(limits.memory_bytes_max);
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => Failure::Fuel(limits.fuel_max),
+        Some(Trap::StackOverflow) => Failure::NativeStack,
         Some(trap) => {
             tracing::debug!(error = ?error, "the guest trapped");
             Failure::Trap(trap.to_string())

@@ -136,8 +136,10 @@ impl Replica {
                 }
                 Ok(output.replies())
             }
-            Err(Failure::Host(fault)) => Err(fault),
-            Err(_) => self.run_carefully(index, &header, &commands).map(Output::replies),
+            Err(failure) => {
+                failure.while_applying()?;
+                self.run_carefully(index, &header, &commands).map(Output::replies)
+            }
         }
     }
 
@@ -193,8 +195,7 @@ impl Replica {
                     since_base.push(step);
                     continue;
                 }
-                Err(Failure::Host(fault)) => return Err(fault),
-                Err(failure) => failure,
+                Err(failure) => failure.while_applying()?,
             };
             output.bytes.truncate(bytes);
             output.ends.truncate(ends);
@@ -385,7 +386,7 @@ fn code(failure: &Failure) -> ErrorCode {
         Failure::Fuel(_) => ErrorCode::Fuel,
         Failure::Memory(_) => ErrorCode::Oom,
         Failure::TooBig { .. } => ErrorCode::TooBig,
-        Failure::Trap(_) | Failure::Host(_) => ErrorCode::Trap,
+        Failure::Trap(_) | Failure::NativeStack | Failure::Host(_) => ErrorCode::Trap,
     }
 }
 
