@@ -7,8 +7,9 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use wasmtime::{Config, Engine, Inlining, OptLevel, WasmFeatures};
 
-/// Native stack of a guest: twice what the counted call stack stands for, so that the counter always gives out first.
-const STACK_BYTES: usize = 2 * instrument::STACK_BYTES;
+/// Native stack of a guest: twice as large as the worst of what the counted call stack was measured to take, so that the
+/// counter always gives out first. These are addresses; only what is used takes memory.
+pub(super) const STACK_BYTES: usize = 4 * instrument::STACK_BYTES;
 
 /// Stack of a thread that runs guests: theirs, and the host's own frames around it.
 pub const THREAD_STACK_BYTES: usize = STACK_BYTES + (4 << 20);

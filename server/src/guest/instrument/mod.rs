@@ -27,7 +27,7 @@ pub(super) const INSTRUMENTATION_VERSION: u32 = 1;
 
 /// Slots of the call stack that all components of a guest have together.
 const STACK_SLOTS: u32 = 8 << 20;
-/// Native stack that the counted call stack stands for.
+/// Bytes that the counted call stack stands for.
 pub(super) const STACK_BYTES: usize = STACK_SLOTS as usize * stack::SLOT_BYTES as usize;
 /// Components, with those nested in them, that may have core modules; each gets a share of the stack.
 const KEEPERS_MAX: u32 = 16;

@@ -16,12 +16,13 @@ pub(super) const SLOT_BYTES: u32 = 8;
 /// What every frame costs. Far more than its return address and saved registers, so that a recursion of small frames
 /// ends before it has touched much of the native stack.
 const FRAME_SLOTS: u32 = 64;
-/// What an operand costs. A vector takes two slots, and may stand among the arguments or results of a call as well as
-/// where it was spilled.
-const SLOTS_PER_OPERAND: u32 = 4;
-/// What is computed twice the compiler may compute once and keep meanwhile, which no local shows. It takes eight
-/// operators to make a value and to use it twice, and a vector takes two slots.
-const OPERATORS_PER_SLOT: u32 = 4;
+/// What an operand costs: a vector takes two.
+const SLOTS_PER_OPERAND: u32 = 2;
+/// What is computed twice the compiler may compute once and keep meanwhile, which no local shows. It takes four
+/// operators that compute to make a value and to use it twice, so this is half of what could be kept.
+const OPERATORS_PER_SLOT: u32 = 8;
+/// The same where there are vectors, each of which takes two slots.
+const VECTOR_OPERATORS_PER_SLOT: u32 = 4;
 
 /// The slots that a call of a function takes; none if it calls nothing itself. Validates the function, and shows
 /// `visit` each of its operators.
@@ -31,23 +32,50 @@ pub(super) fn frame<T: WasmModuleResources>(
     mut visit: impl FnMut(&Operator<'_>) -> Result<(), Error>,
 ) -> Result<(Option<u32>, FuncValidator<T>), Error> {
     validator.read_locals(&mut body.get_binary_reader())?;
-    let (mut operators, mut height, mut calls) = (0_u32, 0_u32, false);
+    let (mut computing, mut height, mut calls, mut vectors) = (0_u32, 0_u32, false, false);
     let mut reader = body.get_operators_reader()?;
     while !reader.eof() {
         let (operator, offset) = reader.read_with_offset()?;
         visit(&operator)?;
         validator.op(offset, &operator)?;
-        operators = operators.saturating_add(1);
+        computing = computing.saturating_add(u32::from(computes(&operator)));
         height = height.max(validator.operand_stack_height());
         calls |= matches!(operator, Operator::Call { .. } | Operator::CallIndirect { .. } | Operator::CallRef { .. });
+        vectors |= validator.get_operand_type(0) == Some(Some(ValType::V128));
     }
     reader.finish()?;
     let locals = (0..validator.len_locals()).filter_map(|local| validator.get_local_type(local));
     let locals: u32 = locals.map(|ty| if ty == ValType::V128 { 2 } else { 1 }).sum();
     let operands = height.saturating_mul(SLOTS_PER_OPERAND);
-    let kept = operators / OPERATORS_PER_SLOT;
+    let kept = computing / if vectors { VECTOR_OPERATORS_PER_SLOT } else { OPERATORS_PER_SLOT };
     let slots = FRAME_SLOTS.saturating_add(locals).saturating_add(operands).saturating_add(kept);
     Ok((calls.then_some(slots), validator))
+}
+
+/// Whether an operator makes a value, or an address, that was not there before. Constants are made anew at each use.
+fn computes(operator: &Operator<'_>) -> bool {
+    !matches!(
+        operator,
+        Operator::LocalGet { .. }
+            | Operator::LocalSet { .. }
+            | Operator::LocalTee { .. }
+            | Operator::I32Const { .. }
+            | Operator::I64Const { .. }
+            | Operator::F32Const { .. }
+            | Operator::F64Const { .. }
+            | Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::Else
+            | Operator::End
+            | Operator::Br { .. }
+            | Operator::BrIf { .. }
+            | Operator::BrTable { .. }
+            | Operator::Return
+            | Operator::Unreachable
+            | Operator::Nop
+            | Operator::Drop
+    )
 }
 
 /// Where a module finds the counter, and what a frame costs.

@@ -1,5 +1,6 @@
-use super::super::{STACK_BYTES, STACK_SLOTS};
+use super::super::STACK_SLOTS;
 use super::rig::{End, Program, Rig, component, rewritten, with_stack};
+use crate::guest::engine::STACK_BYTES;
 use std::fmt::Write;
 use wasmtime::{Config, OptLevel};
 
@@ -260,18 +261,16 @@ fn wide(ty: &str, count: usize) -> String {
 fn large_frames() -> Vec<(String, String)> {
     let mut found = vec![("nothing but itself".to_owned(), DOWN.to_owned())];
     for ty in ["i64", "v128"] {
-        for values in [1, 10, 100, 1000] {
+        for values in [10, 1000] {
             found.push((format!("{values} {ty} locals"), recursive(ty, values, Kept::InLocals)));
             found.push((format!("{values} {ty} values computed twice"), recursive(ty, values, Kept::ByTheCompiler)));
         }
-        for count in [10, 100, 900] {
-            found.push((format!("{count} {ty} parameters and results"), wide(ty, count)));
-        }
+        found.push((format!("900 {ty} parameters and results"), wide(ty, 900)));
     }
     found
 }
 
-/// The native stack is twice as large as what the counter stands for; here it is no larger than that.
+/// With half of the native stack, and with code as good and as bad as the compiler can make it.
 #[test]
 fn the_counter_gives_out_before_half_of_the_native_stack() {
     with_stack(|| {
@@ -279,7 +278,7 @@ fn the_counter_gives_out_before_half_of_the_native_stack() {
             let wasm = rewritten(&component(&body)).0;
             for level in [OptLevel::None, OptLevel::Speed] {
                 let adjust = |config: &mut Config| {
-                    config.max_wasm_stack(STACK_BYTES).cranelift_opt_level(level);
+                    config.max_wasm_stack(STACK_BYTES / 2).cranelift_opt_level(level);
                 };
                 assert_eq!(
                     Program::with(adjust, &wasm).start().call("f", i32::MAX),
