@@ -179,7 +179,9 @@ fn every_file_says_what_it_is_and_holds_one_idea() {
             for mark in
                 [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("#[ig", "nore"), concat!("unimpl", "emented!")]
             {
-                if text.contains(mark) {
+                // Figures are taken by a task that a person starts.
+                let is_figure = path.starts_with(root.join("tests/figures")) && mark.starts_with("#[");
+                if text.contains(mark) && !is_figure {
                     wrong.push(format!("{}: {mark}", path.display()));
                 }
             }

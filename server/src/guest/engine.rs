@@ -1,20 +1,21 @@
 //! The engine: every setting that decides what a guest computes, each with its reason.
 
 use super::hex;
-use super::instrument::INSTRUMENTATION_VERSION;
+use super::instrument::{self, INSTRUMENTATION_VERSION};
 use super::memory::{Creator, Memories};
 use sha2::{Digest, Sha256};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use wasmtime::{Config, Engine, OperatorCost, OptLevel};
+use wasmtime::{Config, Engine, Inlining, OperatorCost, OptLevel, WasmFeatures};
 
 /// wasmtime keeps its version to itself; a test compares this one with the lock file.
 const WASMTIME_VERSION: &str = "48.0.8";
 /// Raised when the host's functions answer a guest otherwise than before: clock, randomness, WASI, replies.
 const HOST_VERSION: u32 = 1;
 
-/// Native stack of a guest. Large, so that the guest's own stack or its fuel gives out first.
-const STACK_BYTES: usize = 4 << 20;
+/// Native stack of a guest: twice as large as the worst of what the counted call stack was measured to take, so that the
+/// counter always gives out first. These are addresses; only what is used takes memory.
+pub(super) const STACK_BYTES: usize = 4 * instrument::STACK_BYTES;
 
 /// Stack of a thread that runs guests: theirs, and the host's own frames around it.
 pub const THREAD_STACK_BYTES: usize = STACK_BYTES + (4 << 20);
@@ -84,6 +85,11 @@ impl Code {
 
 impl GuestEngine {
     pub(crate) fn new(code: Code) -> wasmtime::Result<GuestEngine> {
+        GuestEngine::with(code, |_| {})
+    }
+
+    /// The engine with changes to what decides no reply.
+    pub(super) fn with(code: Code, adjust: impl FnOnce(&mut Config)) -> wasmtime::Result<GuestEngine> {
         let memories = Arc::new(Memories::default());
         let mut config = Config::new();
         Semantics::of_this_server().apply(&mut config);
@@ -92,6 +98,13 @@ impl GuestEngine {
         }
         config
             .wasm_component_model(true)
+            // An exception would leave frames without giving back what they took of the counted call stack.
+            .wasm_features(WasmFeatures::EXCEPTIONS | WasmFeatures::LEGACY_EXCEPTIONS, false)
+            .wasm_features(WasmFeatures::STACK_SWITCHING, false)
+            // A tail call gives its frame back before it calls.
+            .wasm_tail_call(true)
+            // Inlined calls would make frames larger than what they are charged for.
+            .compiler_inlining(Inlining::No)
             .cranelift_opt_level(if code.optimized { OptLevel::Speed } else { OptLevel::None })
             // Component-model tasks cost 350 ns a call; a state machine has no use for them.
             .concurrency_support(false)
@@ -102,10 +115,12 @@ impl GuestEngine {
             .memory_may_move(false)
             .async_stack_size(2 * STACK_BYTES)
             .parallel_compilation(true);
+        adjust(&mut config);
         Ok(GuestEngine { engine: Engine::new(&config)?, memories })
     }
 
-    /// What compiled code depends on: engine version, settings, target and its processor features.
+    /// What compiled code and its fuel depend on: engine version, settings, target and its processor features, and how
+    /// modules are rewritten.
     pub(super) fn compatibility(&self) -> String {
         struct Sha(Sha256);
         impl Hasher for Sha {

@@ -4,7 +4,7 @@ use super::backtrace::Backtrace;
 use super::bindings::{Description, Token};
 use super::host::{HostShortage, HostState};
 use super::image::Image;
-use super::instrument::{self, Plan, SLOT_BYTES};
+use super::instrument::{self, GLOBALS_OFFSET, Plan, PlannedMemory, SLOT_BYTES};
 use super::memory::Memory;
 use super::source::{SharedSource, Source};
 use super::{Limits, tokens};
@@ -39,9 +39,23 @@ pub enum Failure {
     Memory(u64),
     #[error("its reply of {bytes} bytes is over the limit of {limit}")]
     TooBig { bytes: u64, limit: u64 },
+    /// The native stack gave out before the counted one, at a depth that may be this node's alone.
+    #[error("the native stack was used up before the counted call stack")]
+    NativeStack,
     /// This node's own trouble.
     #[error("the host failed")]
     Host(#[source] Fault),
+}
+
+impl Failure {
+    /// Sorts out, of what failed while an entry was applied, what another replica need not see: the node must stop.
+    pub fn while_applying(self) -> Result<Failure, Fault> {
+        match self {
+            Failure::Host(fault) => Err(fault),
+            Failure::NativeStack => Err(Fault::because("applying an entry failed on this node", self)),
+            failure => Ok(failure),
+        }
+    }
 }
 
 /// The guest's functions, by what they are for.
@@ -51,8 +65,10 @@ struct Exports {
     handle: Func,
     batch: Option<Func>,
     tick: Option<Func>,
-    save: Func,
-    load: Func,
+    /// Of each accessor.
+    save: Vec<Func>,
+    load: Vec<Func>,
+    /// Of each of the guest's memories.
     grow: Vec<Func>,
 }
 
@@ -65,9 +81,9 @@ pub struct Instance {
     fuel_given: u64,
     plan: Arc<Plan>,
     source: SharedSource,
-    /// The guest's memories, and the accessor's.
+    /// The guest's memories, and the keepers'.
     memories: Vec<Arc<Memory>>,
-    accessor: Arc<Memory>,
+    keepers: Vec<Arc<Memory>>,
     /// WASI hands out handles, which an image cannot hold.
     uses_resources: bool,
     /// Where the guest was when the last call failed.
@@ -93,30 +109,33 @@ impl Instance {
         store.limiter(|state| state);
         let broken = |error: wasmtime::Error| Failure::Host(Fault::because("preparing an instance failed", error));
         store.set_fuel(limits.start_fuel_max).map_err(broken)?;
-        let made = parts.engine.memories.made_by(|| parts.pre.instantiate(&mut store));
-        let (instance, mut memories) = match made {
-            Ok(made) => made,
-            Err(error) => return Err(failure(error, &store, limits.start_fuel_max)),
-        };
+        let (instance, made) = parts.engine.memories.made_by(|| parts.pre.instantiate(&mut store));
+        let planned = || parts.plan.memories.iter().zip(&made);
+        let of_kind = |keeper| planned().filter(move |(kind, _)| (**kind == PlannedMemory::Keeper) == keeper);
+        let keepers: Vec<_> = of_kind(true).map(|(_, memory)| Arc::clone(memory)).collect();
+        let instance = instance.map_err(|error| failure(error, &store, &keepers, limits.start_fuel_max))?;
         let missing = |what: &str| Failure::Host(Fault::new(format!("the rewritten component lost its {what}")));
-        let accessor = memories.pop().filter(|_| memories.len() == parts.plan.memories.len());
-        let accessor = accessor.ok_or_else(|| missing("memories"))?;
+        if made.len() != parts.plan.memories.len() {
+            return Err(missing("memories"));
+        }
+        let memories: Vec<_> = of_kind(false).map(|(_, memory)| Arc::clone(memory)).collect();
         let mut function = |interface: &str, name: &str| {
             let (_, interface) = instance.get_export(&mut store, None, interface)?;
             let (_, function) = instance.get_export(&mut store, Some(&interface), name)?;
             instance.get_func(&mut store, function)
         };
+        let mut access = |count: usize, name: fn(usize) -> String| {
+            let functions = (0..count).map(|number| function(instrument::ACCESS, &name(number)));
+            functions.collect::<Option<Vec<_>>>().ok_or_else(|| missing("accessor"))
+        };
         let exports = Exports {
+            save: access(keepers.len(), instrument::save)?,
+            load: access(keepers.len(), instrument::load)?,
+            grow: access(memories.len(), instrument::grow)?,
             describe: function(super::HANDLER, "describe").ok_or_else(|| missing("handler"))?,
             handle: function(super::HANDLER, "handle").ok_or_else(|| missing("handler"))?,
             batch: function(super::BATCH, "handle-batch"),
             tick: function(super::TICKER, "tick"),
-            save: function(instrument::ACCESS, instrument::SAVE).ok_or_else(|| missing("accessor"))?,
-            load: function(instrument::ACCESS, instrument::LOAD).ok_or_else(|| missing("accessor"))?,
-            grow: (0..memories.len())
-                .map(|memory| function(instrument::ACCESS, &instrument::grow(memory)))
-                .collect::<Option<_>>()
-                .ok_or_else(|| missing("accessor"))?,
         };
         Ok(Instance {
             store,
@@ -126,7 +145,7 @@ impl Instance {
             plan: Arc::clone(parts.plan),
             source: shared,
             memories,
-            accessor,
+            keepers,
             uses_resources: parts.uses_resources,
             backtrace: Backtrace::default(),
         })
@@ -276,10 +295,9 @@ impl Instance {
     /// The state, as it can be put into another instance of the same guest. The image before, if it is given up here and
     /// nobody else has a share in it, is made this one; otherwise all of the state is copied.
     pub fn capture(&mut self, before: Image) -> Result<Image, Fault> {
-        let failed = |error| Fault::because("reading the guest's memory failed", error);
-        self.host_call(self.exports.save)?;
-        let globals = self.globals().map_err(failed)?;
+        let globals = self.save_globals()?;
         drop(before);
+        let failed = |error| Fault::because("reading the guest's memory failed", error);
         let pending_bytes = self.memories.iter().map(|memory| memory.dirty_bytes()).sum();
         let memories = self.memories.iter().map(|memory| memory.mark()).collect::<Result<_, _>>().map_err(failed)?;
         let trackings = self.memories.iter().filter_map(|memory| memory.pending()).collect();
@@ -318,21 +336,13 @@ impl Instance {
             self.grow_to(index, pages.bytes())?;
             restore(index, &self.memories[index]).map_err(failed)?;
         }
-        self.accessor.write(0, &image.globals).map_err(failed)?;
-        self.host_call(self.exports.load)
-    }
-
-    /// The globals, once the accessor has saved them.
-    fn globals(&self) -> Result<Vec<u8>, Errno> {
-        let mut globals = vec![0; self.globals_bytes()];
-        self.accessor.read(0, &mut globals)?;
-        Ok(globals)
+        self.load_globals(&image.globals)
     }
 
     /// Makes this instance a private view of `writer` as it stands. False when it has grown past the writer and a
     /// fresh one is needed.
     pub fn view(&mut self, writer: &mut Instance) -> Result<bool, Fault> {
-        writer.host_call(writer.exports.save)?;
+        let globals = writer.save_globals()?;
         for index in 0..self.memories.len() {
             let (own, others) = (self.memories[index].bytes(), writer.memories[index].bytes());
             if own > others {
@@ -344,9 +354,7 @@ impl Instance {
             let shown = if is_view { memory.refresh() } else { memory.become_view_of(&writer.memories[index]) };
             shown.map_err(|error| Fault::because("mapping the machine's memory for reads failed", error))?;
         }
-        let copied = writer.globals().and_then(|globals| self.accessor.write(0, &globals));
-        copied.map_err(|error| Fault::because("copying the guest's globals failed", error))?;
-        self.host_call(self.exports.load)?;
+        self.load_globals(&globals)?;
         let source = writer.source.lock().for_reads();
         *self.source.lock() = source;
         Ok(true)
@@ -371,7 +379,34 @@ impl Instance {
     }
 
     fn globals_bytes(&self) -> usize {
-        self.plan.globals * SLOT_BYTES
+        self.plan.globals.iter().sum::<usize>() * SLOT_BYTES
+    }
+
+    /// The captured globals, accessor by accessor.
+    fn save_globals(&mut self) -> Result<Vec<u8>, Fault> {
+        let mut globals = Vec::with_capacity(self.globals_bytes());
+        for accessor in 0..self.keepers.len() {
+            self.host_call(self.exports.save[accessor])?;
+            let bytes = self.plan.globals[accessor] * SLOT_BYTES;
+            let start = globals.len();
+            globals.resize(start + bytes, 0);
+            let read = self.keepers[accessor].read(GLOBALS_OFFSET, &mut globals[start..]);
+            read.map_err(|error| Fault::because("reading the guest's globals failed", error))?;
+        }
+        Ok(globals)
+    }
+
+    /// Sets the globals to what `save_globals` gave.
+    fn load_globals(&mut self, globals: &[u8]) -> Result<(), Fault> {
+        let mut rest = globals;
+        for accessor in 0..self.keepers.len() {
+            let (own, others) = rest.split_at(self.plan.globals[accessor] * SLOT_BYTES);
+            let written = self.keepers[accessor].write(GLOBALS_OFFSET, own);
+            written.map_err(|error| Fault::because("writing the guest's globals failed", error))?;
+            self.host_call(self.exports.load[accessor])?;
+            rest = others;
+        }
+        Ok(())
     }
 
     fn grow_to(&mut self, index: usize, bytes: u64) -> Result<(), Fault> {
@@ -380,7 +415,8 @@ impl Instance {
             self.refuel_for_host()?;
             let grow = self.exports.grow[index];
             self.store.data_mut().host_grows = true;
-            let grown = if self.plan.memories[index] {
+            let wide = self.plan.guest_memories().nth(index).unwrap_or_default();
+            let grown = if wide {
                 grow.typed::<(i64,), (i64,)>(&self.store)
                     .and_then(|grow| grow.call(&mut self.store, (missing as i64,)))
                     .map(|(old,)| old >= 0)
@@ -424,7 +460,7 @@ impl Instance {
     fn checked<T>(&mut self, result: wasmtime::Result<T>) -> Result<T, Failure> {
         let value = result.map_err(|error| {
             self.backtrace = Backtrace::of(&error);
-            failure(error, &self.store, self.fuel_given)
+            failure(error, &self.store, &self.keepers, self.fuel_given)
         })?;
         if self.uses_resources && !self.store.data().resources.is_empty() {
             return Err(Failure::Trap(
@@ -437,15 +473,23 @@ impl Instance {
     }
 }
 
-fn failure(error: wasmtime::Error, store: &Store<HostState>, fuel_given: u64) -> Failure {
+fn failure(error: wasmtime::Error, store: &Store<HostState>, keepers: &[Arc<Memory>], fuel_given: u64) -> Failure {
     if error.downcast_ref::<HostShortage>().is_some() {
         return Failure::Host(Fault::because("running the guest failed", error));
+    }
+    let is_exhausted = |keeper: &Arc<Memory>| {
+        let mut head = [0; GLOBALS_OFFSET];
+        keeper.read(0, &mut head).is_ok() && instrument::is_exhausted(&head)
+    };
+    if keepers.iter().any(is_exhausted) {
+        return Failure::Trap("call stack exhausted: its calls are nested too deeply".to_owned());
     }
     if store.data().memory_refused {
         return Failure::Memory(store.data().limits.memory_bytes_max);
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => Failure::Fuel(fuel_given),
+        Some(Trap::StackOverflow) => Failure::NativeStack,
         Some(trap) => {
             tracing::debug!(error = ?error, "the guest trapped");
             Failure::Trap(trap.to_string())

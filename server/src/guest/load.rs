@@ -201,7 +201,7 @@ impl Guest {
 
     /// How many memories and globals a state image has.
     pub(super) fn captured(&self) -> (usize, usize) {
-        (self.plan.memories.len(), self.plan.globals)
+        (self.plan.guest_memories().count(), self.plan.globals.iter().sum())
     }
 
     /// Little, if the code was in the cache.

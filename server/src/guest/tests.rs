@@ -271,3 +271,12 @@ fn a_view_that_grew_by_itself_shows_what_the_writer_grows_by() {
         assert_eq!(reader.shown().unwrap() as u64, image.memories[0].bytes(), "every page is the writer's");
     }
 }
+
+/// A native stack may end elsewhere on another node, so the node stops rather than answer.
+#[test]
+fn only_failures_that_every_replica_sees_become_replies() {
+    assert!(matches!(Failure::Trap(String::new()).while_applying(), Ok(Failure::Trap(_))));
+    assert!(matches!(Failure::Fuel(1).while_applying(), Ok(Failure::Fuel(1))));
+    assert!(Failure::NativeStack.while_applying().is_err());
+    assert!(Failure::Host(crate::fault::Fault::new("no memory")).while_applying().is_err());
+}

@@ -175,8 +175,10 @@ impl Replica {
                 self.journal.push(proposal.clone(), commands.len());
                 output
             }
-            Err(Failure::Host(fault)) => return Err(fault),
-            Err(_) => self.run_carefully(index, &header, &commands)?,
+            Err(failure) => {
+                failure.while_applying()?;
+                self.run_carefully(index, &header, &commands)?
+            }
         };
         let running = digest::running(self.digests.running, index, proposal.as_bytes(), &output.bytes);
         self.digests = Digests { index, running, state: None };
@@ -260,8 +262,7 @@ impl Replica {
                     since_base.push(step);
                     continue;
                 }
-                Err(Failure::Host(fault)) => return Err(fault),
-                Err(failure) => failure,
+                Err(failure) => failure.while_applying()?,
             };
             output.bytes.truncate(bytes);
             output.ends.truncate(ends);

@@ -77,6 +77,6 @@ fn code(failure: &Failure) -> ErrorCode {
         Failure::Fuel(_) => ErrorCode::Fuel,
         Failure::Memory(_) => ErrorCode::Oom,
         Failure::TooBig { .. } => ErrorCode::TooBig,
-        Failure::Trap(_) | Failure::Host(_) => ErrorCode::Trap,
+        Failure::Trap(_) | Failure::NativeStack | Failure::Host(_) => ErrorCode::Trap,
     }
 }

@@ -1,58 +1,53 @@
-//! The accessor: a core module that copies every captured global to and from its own memory and grows memories.
+//! The accessor: the last core module of a component, which copies every captured global to and from the keeper's
+//! memory and grows memories.
 
-use super::{LOAD, SAVE, SLOT_BYTES, grow};
-use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
+use super::{SLOT_BYTES, keeper};
+use wasm_encoder::reencode::{Error, Reencode, RoundtripReencoder};
 use wasm_encoder::{
-    CodeSection, ExportKind, ExportSection, Function, FunctionSection, ImportSection, InstructionSink, MemArg,
-    MemorySection, Module, TypeSection, ValType,
+    CodeSection, ExportKind, ExportSection, Function, FunctionSection, ImportSection, InstructionSink, MemArg, Module,
+    TypeSection, ValType,
 };
 use wasmparser::{GlobalType, MemoryType};
 
-const WASM_PAGE_BYTES: usize = 1 << 16;
+/// Copies the captured globals into the keeper's memory.
+pub(super) const SAVE: &str = "save";
+/// Copies them back.
+pub(super) const LOAD: &str = "load";
 
-/// A function that the accessor exports, for lifting: its name and the type of its parameter and result, if any.
-pub(super) struct Export {
-    pub(super) name: String,
-    pub(super) value: Option<ValType>,
+/// Grows memory `n` of the component by a number of wasm pages; -1 when it cannot.
+pub(super) fn grow(memory: usize) -> String {
+    format!("grow{memory}")
 }
 
 /// Builds the accessor from what it is to import: (instance, export, type) for each global and memory.
+#[derive(Default)]
 pub(super) struct Accessor {
     imports: ImportSection,
     globals: Vec<wasmparser::ValType>,
+    /// True for 64-bit ones.
     memories: Vec<bool>,
 }
 
 impl Accessor {
-    pub(super) fn new() -> Accessor {
-        Accessor { imports: ImportSection::new(), globals: Vec::new(), memories: Vec::new() }
-    }
-
-    pub(super) fn global(&mut self, instance: &str, export: &str, ty: GlobalType) -> Result<(), super::Error> {
-        let global = RoundtripReencoder.global_type(ty).map_err(|error| super::Error::Reencode(error.into()))?;
-        self.imports.import(instance, export, global);
+    pub(super) fn global(&mut self, instance: &str, export: &str, ty: GlobalType) -> Result<(), Error> {
+        self.imports.import(instance, export, RoundtripReencoder.global_type(ty)?);
         self.globals.push(ty.content_type);
         Ok(())
     }
 
-    pub(super) fn memory(&mut self, instance: &str, export: &str, ty: MemoryType) -> Result<(), super::Error> {
-        let memory = RoundtripReencoder.memory_type(ty).map_err(|error| super::Error::Reencode(error.into()))?;
-        self.imports.import(instance, export, memory);
+    pub(super) fn memory(&mut self, instance: &str, export: &str, ty: MemoryType) -> Result<(), Error> {
+        self.imports.import(instance, export, RoundtripReencoder.memory_type(ty)?);
         self.memories.push(ty.memory64);
         Ok(())
     }
 
-    pub(super) fn plan(&self) -> super::Plan {
-        super::Plan { globals: self.globals.len(), memories: self.memories.clone() }
-    }
-
-    pub(super) fn finish(self) -> (Module, Vec<Export>) {
-        let own_memory = self.memories.len() as u32;
+    pub(super) fn finish(mut self) -> Module {
+        let kept = self.memories.len() as u32;
+        self.imports.import(keeper::NAME, keeper::MEMORY, keeper::memory(self.globals.len()));
         let (mut types, mut functions, mut exports, mut code) =
             (TypeSection::new(), FunctionSection::new(), ExportSection::new(), CodeSection::new());
-        let mut lifted = Vec::new();
-        let mut add = |name: String, value: Option<ValType>, body: &dyn Fn(&mut InstructionSink<'_>)| {
-            let index = lifted.len() as u32;
+        let mut add = |name: &str, value: Option<ValType>, body: &dyn Fn(&mut InstructionSink<'_>)| {
+            let index = functions.len();
             types.ty().function(value, value);
             functions.function(index);
             let mut function = Function::new([]);
@@ -60,47 +55,35 @@ impl Accessor {
             body(&mut instructions);
             instructions.end();
             code.function(&function);
-            exports.export(&name, ExportKind::Func, index);
-            lifted.push(Export { name, value });
+            exports.export(name, ExportKind::Func, index);
         };
-        add(SAVE.to_owned(), None, &|out| {
+        add(SAVE, None, &|out| {
             for (index, ty) in self.globals.iter().enumerate() {
                 out.i32_const(0).global_get(index as u32);
-                store(out, *ty, slot(index, own_memory));
+                store(out, *ty, slot(index, kept));
             }
         });
-        add(LOAD.to_owned(), None, &|out| {
+        add(LOAD, None, &|out| {
             for (index, ty) in self.globals.iter().enumerate() {
                 out.i32_const(0);
-                load(out, *ty, slot(index, own_memory));
+                load(out, *ty, slot(index, kept));
                 out.global_set(index as u32);
             }
         });
         for (index, wide) in self.memories.iter().enumerate() {
             let value = if *wide { ValType::I64 } else { ValType::I32 };
-            add(grow(index), Some(value), &|out| {
+            add(&grow(index), Some(value), &|out| {
                 out.local_get(0).memory_grow(index as u32);
             });
         }
-        let mut memories = MemorySection::new();
-        let bytes = (self.globals.len() * SLOT_BYTES).max(1);
-        let pages = bytes.div_ceil(WASM_PAGE_BYTES) as u64;
-        memories.memory(wasm_encoder::MemoryType {
-            minimum: pages,
-            maximum: Some(pages),
-            memory64: false,
-            shared: false,
-            page_size_log2: None,
-        });
         let mut module = Module::new();
-        module.section(&types).section(&self.imports).section(&functions).section(&memories);
-        module.section(&exports).section(&code);
-        (module, lifted)
+        module.section(&types).section(&self.imports).section(&functions).section(&exports).section(&code);
+        module
     }
 }
 
 fn slot(index: usize, memory: u32) -> MemArg {
-    MemArg { offset: (index * SLOT_BYTES) as u64, align: 0, memory_index: memory }
+    MemArg { offset: (keeper::GLOBALS_OFFSET + index * SLOT_BYTES) as u64, align: 0, memory_index: memory }
 }
 
 fn store(out: &mut InstructionSink<'_>, ty: wasmparser::ValType, at: MemArg) {

@@ -1,30 +1,53 @@
-//! Rewrites a component at load so that the host can read and set all of its state.
+//! Rewrites a component at load so that the host can read and set all of its state, and so that its call stack ends at
+//! the same depth everywhere.
 //!
 //! The component model hides the memories and globals inside a component. So every core module gets exports for its
-//! memories and mutable globals, and one more core module, the *accessor*, is appended to the component: it imports
-//! them all and copies the globals to and from a memory of its own, which the host can see. The guest knows nothing
+//! memories and mutable globals, and two more core modules are added: the *keeper*, which comes first and has a memory
+//! that the host can see, and the *accessor*, which comes last, imports everything, and copies the globals to and from
+//! the keeper's memory. A component nested in another gets both as well, and what it so exports is passed on outwards.
+//! Functions that call take their frame's cost from a counter that the keeper holds (`stack`). The guest knows nothing
 //! of this. What cannot be captured so (tables changed at run time, references in globals, …) is refused here, with
 //! the reason, rather than restored wrongly later.
 
 mod accessor;
 mod component;
 mod core_module;
+mod keeper;
+mod stack;
+mod survey;
+#[cfg(test)]
+mod tests;
 
 pub(super) use component::instrument;
+pub(super) use keeper::{GLOBALS_OFFSET, is_exhausted};
 
-/// Raised when a rewritten module computes or costs something else than before: part of the engine's fingerprint.
+/// Changes with whatever a guest can observe of the rewriting: the fuel that it adds, the depth of the call stack.
+/// Replicas that differ in it must not apply the same log.
 pub(super) const INSTRUMENTATION_VERSION: u32 = 1;
 
-/// What the accessor exports, as an instance of the component.
+/// Slots of the call stack that all components of a guest have together.
+const STACK_SLOTS: u32 = 8 << 20;
+/// Bytes that the counted call stack stands for.
+pub(super) const STACK_BYTES: usize = STACK_SLOTS as usize * stack::SLOT_BYTES as usize;
+/// Components, with those nested in them, that may have core modules; each gets a share of the stack.
+const KEEPERS_MAX: u32 = 16;
+
+/// What the accessors export, as an instance of the component.
 pub(super) const ACCESS: &str = "uhaha:state/access";
-/// Copies every captured global into the accessor's memory.
-pub(super) const SAVE: &str = "save";
-/// Copies them back.
-pub(super) const LOAD: &str = "load";
-/// Bytes that one global takes in the accessor's memory, whatever its type.
+/// Bytes that one global takes in a keeper's memory, whatever its type.
 pub(super) const SLOT_BYTES: usize = 16;
 
-/// The accessor's function that grows memory `n` by a number of wasm pages; -1 when it cannot.
+/// The function of accessor `n` that copies every captured global into the keeper's memory.
+pub(super) fn save(accessor: usize) -> String {
+    format!("save{accessor}")
+}
+
+/// The function of accessor `n` that copies them back.
+pub(super) fn load(accessor: usize) -> String {
+    format!("load{accessor}")
+}
+
+/// The function that grows memory `n` by a number of wasm pages; -1 when it cannot.
 pub(super) fn grow(memory: usize) -> String {
     format!("grow{memory}")
 }
@@ -32,10 +55,29 @@ pub(super) fn grow(memory: usize) -> String {
 /// What a rewritten component offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// How many globals `save` and `load` copy.
-    pub(super) globals: usize,
-    /// The guest's memories in the order of their creation; true for 64-bit ones. The accessor's own comes after them.
-    pub(super) memories: Vec<bool>,
+    /// How many globals each accessor saves and loads.
+    pub(super) globals: Vec<usize>,
+    /// All memories in the order of their creation.
+    pub(super) memories: Vec<PlannedMemory>,
+}
+
+/// What a memory is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PlannedMemory {
+    /// The keeper's; the first belongs to accessor 0, and so on.
+    Keeper,
+    /// The guest's; `wide` if it has 64-bit addresses.
+    Guest { wide: bool },
+}
+
+impl Plan {
+    /// Whether each of the guest's memories has 64-bit addresses.
+    pub(super) fn guest_memories(&self) -> impl Iterator<Item = bool> {
+        self.memories.iter().filter_map(|memory| match memory {
+            PlannedMemory::Keeper => None,
+            PlannedMemory::Guest { wide } => Some(*wide),
+        })
+    }
 }
 
 /// Why a component's state cannot be captured.
@@ -51,61 +93,19 @@ pub enum Error {
     ReferenceGlobal { module: String },
     #[error("{module} uses a shared memory; threads are not deterministic, so build the guest without them")]
     SharedMemory { module: String },
-    #[error(
-        "a core module stands inside a nested component, whose state cannot be captured yet; link it into one component"
-    )]
-    NestedModule,
-    #[error("the component {what}, whose state cannot be captured yet")]
+    #[error("{count} components with core modules are instantiated, more than {KEEPERS_MAX}; link them into fewer")]
+    TooManyInstances { count: u32 },
+    #[error("a component {what}, whose state cannot be captured yet")]
     Unsupported { what: String },
     #[error("rewriting the module failed")]
     Reencode(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-const REMEDY: &str =
-    "build the guest with a toolchain that keeps its state in linear memory (Rust, C, Zig, Go and others do)";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn instrumented(wat: &str) -> Result<Plan, Error> {
-        instrument(&wat::parse_str(wat).unwrap()).map(|(_, plan)| plan)
-    }
-
-    fn module(body: &str) -> String {
-        format!("(component (core module $m {body}) (core instance (instantiate $m)))")
-    }
-
-    #[test]
-    fn counts_globals_and_memories() {
-        let plan = instrumented(&module(
-            "(memory 1) (global (mut i32) (i32.const 0)) (global i32 (i32.const 1)) (global (mut v128) (v128.const i64x2 0 0))
-             (global (mut f64) (f64.const 0)) (export \"x\" (global 0)) (func)",
-        ))
-        .unwrap();
-        assert_eq!(plan, Plan { globals: 3, memories: vec![false] });
-        assert_eq!(instrumented("(component)").unwrap(), Plan::default());
-    }
-
-    #[test]
-    fn a_module_instantiated_twice_counts_twice() {
-        let wat = "(component (core module $m (memory 1) (global (mut i64) (i64.const 0)))
-                   (core instance (instantiate $m)) (core instance (instantiate $m)))";
-        assert_eq!(instrumented(wat).unwrap(), Plan { globals: 2, memories: vec![false, false] });
-    }
-
-    #[test]
-    fn refuses_what_an_image_cannot_hold() {
-        let refused = |body: &str| instrumented(&module(body)).unwrap_err().to_string();
-        let table = "(table 1 funcref) (func (table.set (i32.const 0) (ref.null func)))";
-        assert!(refused(table).contains("table.set"), "{}", refused(table));
-        assert!(refused("(data $d \"x\") (func (data.drop $d))").contains("data.drop"));
-        assert!(refused("(global (mut funcref) (ref.null func))").contains("reference"));
-        assert!(refused("(memory 1 1 shared)").contains("shared"));
-        let nested = "(component (component (core module)))";
-        assert!(matches!(instrumented(nested), Err(Error::NestedModule)));
-        let aliased = "(component $c (core module $m (global (mut i32) (i32.const 0)))
-            (component (alias outer $c $m (core module $n)) (core instance (instantiate $n))))";
-        assert!(matches!(instrumented(aliased), Err(Error::NestedModule)));
+impl From<wasm_encoder::reencode::Error> for Error {
+    fn from(error: wasm_encoder::reencode::Error) -> Error {
+        Error::Reencode(error.into())
     }
 }
+
+const REMEDY: &str =
+    "build the guest with a toolchain that keeps its state in linear memory (Rust, C, Zig, Go and others do)";
