@@ -14,7 +14,7 @@ use crate::command::Command;
 use crate::machine::{Awaiting, Given};
 use crate::net::peer;
 use crate::replies::Replies;
-use crate::type_config::{Node, NodeId};
+use crate::type_config::{Node, NodeId, TypeConfig};
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
 use std::collections::BTreeMap;
@@ -285,10 +285,10 @@ impl<'a> Patience<'a> {
         if Instant::now() >= self.until {
             return Err(Error::NoLeader);
         }
-        let now = self.cluster.leader_now().map(|leader| (leader.node_id, leader.term));
-        let changed = |metrics: &openraft::RaftMetrics<_>| {
-            metrics.current_leader.is_some_and(|leader| now != Some((leader, metrics.current_term)))
-        };
+        // A node that joins hears of its leader before it knows where that one is, so `leader_now` would not do.
+        let known = |metrics: &openraft::RaftMetrics<TypeConfig>| Some((metrics.current_leader?, metrics.current_term));
+        let now = known(&self.cluster.shared.raft.metrics().borrow_watched());
+        let changed = |metrics: &openraft::RaftMetrics<_>| known(metrics).is_some_and(|leader| now != Some(leader));
         let pause = super::network::with_jitter(self.pause);
         // Whether the time is over or there is another leader, it is worth a try.
         let _ = self.cluster.shared.raft.wait(Some(pause)).metrics(changed, "another leader").await;
