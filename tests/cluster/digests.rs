@@ -82,6 +82,11 @@ fn evidence(cluster: &Cluster, position: usize) -> Vec<PathBuf> {
     files(&cluster.node_of(position).data().join("evidence"))
 }
 
+/// The file goes a moment after the state is good.
+fn wait_for_end_of_quarantine(cluster: &Cluster, position: usize) {
+    wait::until("the end of the quarantine", || (!marker(cluster, position).exists()).then_some(()));
+}
+
 fn marker(cluster: &Cluster, position: usize) -> PathBuf {
     cluster.node_of(position).data().join("QUARANTINE")
 }
@@ -113,7 +118,7 @@ fn a_follower_is_found_out_by_a_reply() {
     for part in ["the replies differ", &format!("\"DEL\" \"{KEY}\" → \":0\\r\\n\""), "\nmodule "] {
         assert!(text.contains(part), "{part:?} in {text}");
     }
-    assert!(!marker(&cluster, follower).exists());
+    wait_for_end_of_quarantine(&cluster, follower);
     assert_all_agree(&cluster);
     assert_eq!(cluster.leader(), leader);
 }
@@ -199,7 +204,7 @@ fn a_quarantine_outlives_a_restart_and_so_does_the_state_that_heals_it() {
     cluster.server(follower).wait_for_log("known to be wrong");
     cluster.server(follower).wait_until_ready();
     write_until_sound(&cluster, follower, leader);
-    assert!(!marker(&cluster, follower).exists());
+    wait_for_end_of_quarantine(&cluster, follower);
     assert!(!snapshots.join(format!("{wrong}.snapshot")).exists(), "it is set aside");
     assert_eq!(reader(&cluster, follower).call(&["GET", KEY]), bulk(VALUE));
     assert_all_agree(&cluster);
