@@ -96,7 +96,8 @@ impl PartialEq for Image {
             let mut all = Vec::new();
             for pages in &image.memories {
                 let mut runs = Vec::new();
-                let visit = |offset, run: &[u8]| -> Result<(), rustix::io::Errno> { Ok(runs.push((offset, run.to_vec()))) };
+                let visit =
+                    |offset, run: &[u8]| -> Result<(), rustix::io::Errno> { Ok(runs.push((offset, run.to_vec()))) };
                 pages.each_run(visit).expect("the image can be read");
                 all.push((pages.bytes(), runs));
             }

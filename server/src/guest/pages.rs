@@ -353,6 +353,8 @@ mod tests {
         pages.resize(3 * PAGE_BYTES as u64).unwrap();
         let mut content = vec![9; 3 * PAGE_BYTES];
         pages.read(0, &mut content).unwrap();
-        assert!(content[..PAGE_BYTES].iter().all(|byte| *byte == 1) && content[PAGE_BYTES..].iter().all(|byte| *byte == 0));
+        assert!(
+            content[..PAGE_BYTES].iter().all(|byte| *byte == 1) && content[PAGE_BYTES..].iter().all(|byte| *byte == 0)
+        );
     }
 }

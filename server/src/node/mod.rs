@@ -10,7 +10,6 @@ mod entrance;
 mod options;
 mod reception;
 
-
 use self::credentials::Credentials;
 use self::data::Data;
 use self::entrance::Entrance;
