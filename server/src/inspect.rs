@@ -145,7 +145,7 @@ impl Report {
                 memories: inspection.state_memories,
                 globals: inspection.state_globals,
             },
-            memory_limit_bytes: limits.memory_bytes_max as u64,
+            memory_limit_bytes: limits.memory_bytes_max,
             engine: module.engine,
             compile_ms: inspection.compile_time.as_millis() as u64,
         }

@@ -3,6 +3,7 @@
 //! For people, and of this node alone: it depends on how the code was compiled, so it must never become part of a reply
 //! that the log decides.
 
+use super::instrument;
 use std::fmt;
 use wasmtime::{FrameInfo, WasmBacktrace};
 
@@ -19,7 +20,8 @@ impl Backtrace {
     /// Empty when the error has none.
     pub(super) fn of(error: &wasmtime::Error) -> Backtrace {
         let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
-        Backtrace(frames.iter().take(FRAMES_MAX).map(shown).collect())
+        let own = frames.iter().filter(|frame| frame.module().name() != Some(instrument::KEEPER_NAME));
+        Backtrace(own.take(FRAMES_MAX).map(shown).collect())
     }
 
     pub fn frames(&self) -> &[String] {

@@ -6,7 +6,7 @@ use crate::fault::Fault;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// Copying less than this is done at once; it takes about a millisecond.
+/// Copying less than this, or making its digest, is done at once; it takes about a millisecond.
 const AT_ONCE_BYTES: usize = 4 << 20;
 
 /// Globals and memories of one instance at rest. The same on every replica.
@@ -69,14 +69,23 @@ impl Image {
         copying.trackings.iter().try_for_each(|tracking| tracking.check()).map_err(failed)
     }
 
-    /// Whether the next image can be made without copying the whole: nobody else has a share in this one, and it is there.
-    pub fn is_free(&self) -> bool {
-        let copied = self.copying.as_ref().is_none_or(|copying| {
+    /// Whether it is whole, and little of it has changed since its digest was asked for last.
+    pub fn is_quickly_digested(&self) -> bool {
+        self.is_copied()
+            && self.memories.iter().map(|pages| pages.unhashed_bytes()).sum::<u64>() <= AT_ONCE_BYTES as u64
+    }
+
+    fn is_copied(&self) -> bool {
+        self.copying.as_ref().is_none_or(|copying| {
             let thread = copying.thread.lock().unwrap_or_else(PoisonError::into_inner);
             thread.as_ref().is_none_or(JoinHandle::is_finished)
-        });
+        })
+    }
+
+    /// Whether the next image can be made without copying the whole: nobody else has a share in this one, and it is there.
+    pub fn is_free(&self) -> bool {
         // The instance's tracking has the other.
-        copied && self.memories.iter().all(|pages| Arc::strong_count(pages) <= 2)
+        self.is_copied() && self.memories.iter().all(|pages| Arc::strong_count(pages) <= 2)
     }
 }
 
@@ -96,8 +105,10 @@ impl PartialEq for Image {
             let mut all = Vec::new();
             for pages in &image.memories {
                 let mut runs = Vec::new();
-                let visit =
-                    |offset, run: &[u8]| -> Result<(), rustix::io::Errno> { Ok(runs.push((offset, run.to_vec()))) };
+                let visit = |offset, run: &[u8]| -> Result<(), rustix::io::Errno> {
+                    runs.push((offset, run.to_vec()));
+                    Ok(())
+                };
                 pages.each_run(visit).expect("the image can be read");
                 all.push((pages.bytes(), runs));
             }

@@ -233,7 +233,7 @@ impl Memory {
                     self.bytes(),
                     ProtFlags::READ | ProtFlags::WRITE,
                     MapFlags::FIXED | MapFlags::NORESERVE | MapFlags::PRIVATE,
-                    &writer.file(),
+                    writer.file(),
                     0,
                 )?
             };

@@ -163,6 +163,11 @@ impl Pages {
         Ok(hashes.sum)
     }
 
+    /// How much `sum` would look at.
+    pub(super) fn unhashed_bytes(&self) -> u64 {
+        (self.unhashed.count() * PAGE_BYTES) as u64
+    }
+
     /// How much was taken over since the last snapshot file.
     pub fn unsaved_bytes(&self) -> u64 {
         (self.unsaved.count() * PAGE_BYTES) as u64
@@ -301,13 +306,21 @@ mod tests {
 
     fn runs(pages: &Pages) -> Vec<(u64, Vec<u8>)> {
         let mut found = Vec::new();
-        pages.each_run(|offset, bytes| -> Result<(), Errno> { Ok(found.push((offset, bytes.to_vec()))) }).unwrap();
+        let visit = |offset, bytes: &[u8]| -> Result<(), Errno> {
+            found.push((offset, bytes.to_vec()));
+            Ok(())
+        };
+        pages.each_run(visit).unwrap();
         found
     }
 
     fn unsaved(pages: &Pages) -> Vec<(u64, usize)> {
         let mut found = Vec::new();
-        pages.each_unsaved(|offset, bytes| -> Result<(), Errno> { Ok(found.push((offset, bytes.len()))) }).unwrap();
+        let visit = |offset, bytes: &[u8]| -> Result<(), Errno> {
+            found.push((offset, bytes.len()));
+            Ok(())
+        };
+        pages.each_unsaved(visit).unwrap();
         found
     }
 

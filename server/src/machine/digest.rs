@@ -104,6 +104,13 @@ impl Ring {
         self.0.push_back(digests);
     }
 
+    /// Adds the digest of a state to those after its entry; false if they are not remembered.
+    pub(super) fn complete(&mut self, digests: Digests) -> bool {
+        let found = self.0.binary_search_by_key(&digests.index, |digests| digests.index);
+        let ours = found.ok().map(|found| &mut self.0[found]).filter(|ours| ours.running == digests.running);
+        ours.map(|ours| ours.state = digests.state).is_some()
+    }
+
     /// Judges what another replica has.
     pub(super) fn compare(&self, theirs: &Digests) -> Comparison {
         let Some(ours) = self.at(theirs.index) else { return Comparison::Forgotten };
@@ -232,5 +239,18 @@ mod tests {
             assert_eq!(ring.at(absent), None);
         }
         assert_eq!(ring.0.len(), RING_MAX);
+    }
+
+    #[test]
+    fn the_digest_of_a_state_may_come_later() {
+        let mut ring = Ring::default();
+        let applied = Digests { index: 5, running: Digest(1), state: None };
+        ring.push(applied);
+        let marked = Digests { state: Some(Digest(3)), ..applied };
+        assert!(!ring.complete(Digests { index: 4, ..marked }), "it is not remembered");
+        assert!(!ring.complete(Digests { running: Digest(9), ..marked }), "the state is another's since");
+        assert_eq!(ring.at(5), Some(applied));
+        assert!(ring.complete(marked));
+        assert_eq!(ring.compare(&marked), Comparison::Agree { states: true });
     }
 }

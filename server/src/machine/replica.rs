@@ -11,7 +11,7 @@ use super::digest;
 use super::obedience;
 use super::trap::Trap;
 use crate::command::Command;
-use crate::digest::{Digest, Digests};
+use crate::digest::Digests;
 use crate::fault::Fault;
 use crate::guest::{Backtrace, Call, Failure, Guest, Image, Instance, Limits};
 use crate::proposal::{Header, Proposal};
@@ -36,6 +36,7 @@ pub(super) struct Replica {
     ticking: bool,
     /// After the last proposal.
     digests: Digests,
+    marked: Option<Checkpoint>,
     /// Those in force; `None` before a proposal has set them.
     settings: Option<Arc<Settings>>,
     /// While what was applied before is applied again: the guest's log lines are dropped, and marks are not obeyed,
@@ -93,6 +94,7 @@ impl Replica {
             boot: base.boot,
             ticking: base.ticking,
             digests: base.digests,
+            marked: None,
             settings: base.settings.clone(),
             base,
             journal: Journal::default(),
@@ -183,7 +185,11 @@ impl Replica {
         let running = digest::running(self.digests.running, index, proposal.as_bytes(), &output.bytes);
         self.digests = Digests { index, running, state: None };
         if header.checks.mark && !self.silent {
-            self.digests.state = Some(self.state_digest(index)?);
+            let checkpoint = self.checkpoint()?;
+            match checkpoint.image.is_quickly_digested() {
+                true => self.digests.state = Some(checkpoint.digest(index)?),
+                false => self.marked = Some(checkpoint),
+            }
         }
         if self.journal.is_long(self.writer.memory_bytes(), || !self.base.image.is_free()) {
             self.checkpoint()?;
@@ -191,9 +197,10 @@ impl Replica {
         Ok(output.replies())
     }
 
-    /// Of the state as it stands, after the entry at `index`.
-    pub(super) fn state_digest(&mut self, index: u64) -> Result<Digest, Fault> {
-        self.checkpoint()?.digest(index)
+    /// The state after a mark that was just applied, if its digest is still to be made: that takes long enough for
+    /// another thread.
+    pub(super) fn take_marked(&mut self) -> Option<Checkpoint> {
+        self.marked.take()
     }
 
     /// See `Instance::corrupt`.

@@ -63,6 +63,8 @@ pub(super) struct Audit {
     pub(super) verified: u64,
     /// The last mark whose digests the log has.
     pub(super) heard_mark: u64,
+    /// What a leader has told of a state whose digest this replica has not made yet.
+    pub(super) early: Option<Digests>,
     pub(super) incomparable: u64,
     pub(super) differences: u64,
 }
@@ -73,6 +75,11 @@ impl Audit {
         if digests.state.is_some() {
             self.marked = digests;
         }
+    }
+
+    /// What a leader has told of the state after the entry at `index` before this replica had its digest.
+    pub(super) fn take_early(&mut self, index: u64) -> Option<Digests> {
+        self.early.take_if(|early| early.index == index)
     }
 
     /// A leader has told `theirs`. What is applied again after a start was told before it, and the others may have
@@ -126,7 +133,7 @@ impl Audit {
 
     /// The state is another's.
     pub(super) fn begin(&mut self, digests: Digests) {
-        (self.standing, self.marked) = (Standing::Sound, Digests::default());
+        (self.standing, self.marked, self.early) = (Standing::Sound, Digests::default(), None);
         self.applied(digests);
     }
 }

@@ -5,7 +5,7 @@ use super::digest::Ring;
 use super::replica::Replica;
 use super::standing::{Audit, Standing};
 use super::tail::Tail;
-use super::worker::{Replay, Worker};
+use super::worker::{Job, Replay, Worker};
 use super::{Machine, Shared, Status, snapshot};
 use crate::digest::Difference;
 use crate::fault::{Alarm, Fault, chain};
@@ -68,13 +68,13 @@ impl Machine {
         let (guest, snapshots) = (Arc::clone(&options.guest), options.snapshots.clone());
         let (jobs, receiver) = mpsc::channel(JOBS_MAX);
         let (started, outcome) = std::sync::mpsc::sync_channel(1);
-        let thread_shared = Arc::clone(&shared);
+        let (thread_shared, weak_jobs) = (Arc::clone(&shared), jobs.downgrade());
         std::thread::Builder::new()
             .name("apply".to_owned())
             .stack_size(guest::THREAD_STACK_BYTES)
             .spawn(move || {
                 let _guard = PanicGuard(options.alarm.clone());
-                match worker(options, thread_shared) {
+                match worker(options, thread_shared, weak_jobs) {
                     Ok(worker) => {
                         // The caller may look at the status at once.
                         worker.publish();
@@ -96,7 +96,7 @@ impl Machine {
     }
 }
 
-fn worker(options: Options, shared: Arc<Shared>) -> Result<Worker, StartError> {
+fn worker(options: Options, shared: Arc<Shared>, jobs: mpsc::WeakSender<Job>) -> Result<Worker, StartError> {
     let Options { node_id, guest, snapshots, purged, committed, quarantined, alarm: _ } = options;
     let (replica, applied, membership) = match quarantined {
         None => newest_state(&guest, &snapshots, purged)?,
@@ -114,6 +114,7 @@ fn worker(options: Options, shared: Arc<Shared>) -> Result<Worker, StartError> {
         membership,
         audit: Audit { standing, ..Audit::default() },
         tail: Tail::default(),
+        jobs,
         held: VecDeque::new(),
         compared: 0,
         replay,

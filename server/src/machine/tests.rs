@@ -5,7 +5,7 @@ use super::replica::Replica;
 use super::snapshot;
 use crate::command::Command;
 use crate::guest::{Guest, Limits};
-use crate::proposal::Proposal;
+use crate::proposal::{Checks, Proposal};
 use crate::storage::schema::log_id;
 use crate::storage::snapshots::Snapshots;
 use crate::type_config::{Membership, SnapshotMeta};
@@ -129,9 +129,7 @@ fn the_digest_of_a_state_is_that_of_its_snapshot() {
     for (index, proposal) in rough_log().iter().enumerate() {
         apply(&mut replica, index as u64 + 1, proposal);
     }
-    let looked = replica.state_digest(6).unwrap();
     let checkpoint = replica.checkpoint().unwrap();
-    assert_eq!(looked, checkpoint.digest(6).unwrap());
     let meta = SnapshotMeta { last_log_id: Some(log_id(1, 6)), last_membership: Membership::default() };
     let info = snapshot::write(&snapshots, &guest(), &meta, &checkpoint).unwrap();
     let (_, read) = snapshot::read(&snapshots, &guest(), &info.id).unwrap();
@@ -295,4 +293,26 @@ fn a_long_journal_is_cut_by_checkpoints_and_a_failure_behind_them_is_undone() {
     let replies = apply(&mut replica, 9, &proposal(9, None, &["INCR", "TRAP", "INCR"]));
     assert_eq!((&*replies[0], &*replies[2]), (":80001", ":80002"));
     assert!(replies[1].starts_with("-TRAP"), "{}", replies[1]);
+}
+
+#[test]
+fn the_digest_after_a_mark_is_made_at_once_if_that_is_quick() {
+    let guest = kvdb(Limits::default());
+    let mut replica = Replica::new(Arc::clone(&guest)).unwrap();
+    let marked = |index: u64, keys: std::ops::Range<usize>| {
+        let commands: Vec<Command> = keys.map(|key| set(key, &"v".repeat(1000))).collect();
+        let checks = Checks { mark: true, ..Checks::default() };
+        Proposal::encode_with(index, None, &[], None, checks, commands.iter())
+    };
+    replica.apply(1, &marked(1, 0..10)).unwrap();
+    let state = replica.digests().state;
+    assert_eq!(state, Some(replica.checkpoint().unwrap().digest(1).unwrap()));
+    assert!(replica.take_marked().is_none());
+    replica.apply(2, &marked(2, 0..10_000)).unwrap();
+    assert_eq!(replica.digests().state, None);
+    let later = replica.take_marked().unwrap();
+    replica.apply(3, &proposal(3, None, &[])).unwrap();
+    assert_eq!(later.digests.index, 2);
+    let restored = Replica::restore(Arc::clone(&guest), later.clone()).unwrap().checkpoint().unwrap();
+    assert_eq!(later.digest(2).unwrap(), restored.digest(2).unwrap());
 }

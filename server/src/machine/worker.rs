@@ -48,6 +48,10 @@ pub(super) enum Job {
         snapshot: SnapshotInfo,
         done: oneshot::Sender<()>,
     },
+    /// The digest of the state after a mark is there.
+    Marked {
+        marked: Result<Digests, Fault>,
+    },
     /// Another replica has told its digests.
     Compare {
         theirs: Digests,
@@ -79,6 +83,8 @@ pub(super) struct Worker {
     pub(super) membership: Membership,
     pub(super) audit: Audit,
     pub(super) tail: Tail,
+    /// Where digests come back to that other threads make.
+    pub(super) jobs: mpsc::WeakSender<Job>,
     /// Jobs that wait for the end of a doubt or a quarantine.
     pub(super) held: VecDeque<Job>,
     /// The last entry whose digests were compared: it is not applied yet if they raised a doubt.
@@ -173,6 +179,10 @@ impl Worker {
                 let _ = done.send(());
                 self.resume()?;
             }
+            (_, Job::Marked { marked }) => {
+                self.mark(marked?);
+                self.publish();
+            }
             (_, Job::Compare { theirs }) => {
                 let compared = self.shared.lock_digests().compare(&theirs);
                 if let Comparison::Differ(ours) = compared {
@@ -232,6 +242,43 @@ impl Worker {
         Ok(())
     }
 
+    /// Has the digest of the state after a mark made by a thread of its own.
+    fn digest_later(&mut self, checkpoint: Checkpoint) -> Result<(), Fault> {
+        let jobs = self.jobs.clone();
+        let make = {
+            let checkpoint = checkpoint.clone();
+            move || {
+                let digests = checkpoint.digests;
+                let state = checkpoint.digest(digests.index);
+                // Whoever takes the next image need not copy this one.
+                drop(checkpoint);
+                if let Some(jobs) = jobs.upgrade() {
+                    let marked = state.map(|state| Digests { state: Some(state), ..digests });
+                    // Without a receiver the machine has stopped.
+                    let _ = jobs.blocking_send(Job::Marked { marked });
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("digest".to_owned()).spawn(make);
+        if thread.is_err() {
+            let digests = checkpoint.digests;
+            self.mark(Digests { state: Some(checkpoint.digest(digests.index)?), ..digests });
+        }
+        Ok(())
+    }
+
+    /// Takes note of the digest of the state after a mark, and compares it with a leader's that came before it.
+    fn mark(&mut self, marked: Digests) {
+        if !self.shared.lock_digests().complete(marked) {
+            return;
+        }
+        self.audit.applied(marked);
+        if let Some(theirs) = self.audit.take_early(marked.index) {
+            let compared = self.shared.lock_digests().compare(&theirs);
+            self.audit.note(&theirs, compared, self.replay.is_some());
+        }
+    }
+
     /// Compares the digests that an entry tells with those of this replica, once.
     fn compare(&mut self, entry: &Entry) {
         let EntryPayload::Normal(proposal) = &entry.payload else { return };
@@ -239,6 +286,9 @@ impl Worker {
         if entry.log_id.index > self.compared {
             self.compared = entry.log_id.index;
             let compared = self.shared.lock_digests().compare(&theirs);
+            if theirs.state.is_some() && compared == (Comparison::Agree { states: false }) {
+                self.audit.early = Some(theirs);
+            }
             self.audit.note(&theirs, compared, self.replay.is_some());
         }
     }
@@ -252,6 +302,9 @@ impl Worker {
                 let digests = self.replica.digests();
                 self.shared.lock_digests().push(digests);
                 self.audit.applied(digests);
+                if let Some(checkpoint) = self.replica.take_marked() {
+                    self.digest_later(checkpoint)?;
+                }
                 self.shared.count(replies.len() as u64);
                 let serves = self.audit.standing.serves();
                 for origin in proposal.origins().iter().filter(|origin| origin.node_id == self.node_id) {

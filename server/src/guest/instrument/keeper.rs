@@ -6,11 +6,11 @@
 use super::SLOT_BYTES;
 use wasm_encoder::{
     CodeSection, ConstExpr, ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType, MemArg,
-    MemorySection, MemoryType, Module, TypeSection, ValType,
+    MemorySection, MemoryType, Module, NameSection, TypeSection, ValType,
 };
 
-/// What the keeper is called where others import from it.
-pub(super) const NAME: &str = "uhaha:keeper";
+/// What the keeper is called where others import from it, and in backtraces, which leave it out.
+pub(in crate::guest) const NAME: &str = "uhaha:keeper";
 /// A mutable `i32` global: slots of the call stack that are left.
 pub(super) const LEFT: &str = "left";
 /// A function that marks the call stack as exhausted and traps.
@@ -59,5 +59,8 @@ pub(super) fn module(stack_slots: u32, globals: usize) -> Module {
     code.function(&exhausted);
     let mut module = Module::new();
     module.section(&types).section(&functions).section(&memories).section(&counter).section(&exports).section(&code);
+    let mut names = NameSection::new();
+    names.module(NAME);
+    module.section(&names);
     module
 }

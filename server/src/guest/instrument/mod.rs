@@ -19,7 +19,7 @@ mod survey;
 mod tests;
 
 pub(super) use component::instrument;
-pub(super) use keeper::{GLOBALS_OFFSET, is_exhausted};
+pub(super) use keeper::{GLOBALS_OFFSET, NAME as KEEPER_NAME, is_exhausted};
 
 /// Changes with whatever a guest can observe of the rewriting: the fuel that it adds, the depth of the call stack.
 /// Replicas that differ in it must not apply the same log.

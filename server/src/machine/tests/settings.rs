@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::machine::LogCheck;
-use crate::proposal::Checks;
 use crate::settings::{Change, Settings};
 
 /// The hostile guest on a node that was started with these limits.

@@ -164,7 +164,7 @@ fn a_snapshot_keeps_those_that_it_adds_to() {
     let temp = tempfile::tempdir().unwrap();
     let snapshots = Snapshots::open(temp.path(), 2).unwrap();
     let whole = write(&snapshots, 1, 1, &[b"whole"]);
-    let mut last = whole.clone();
+    let mut last = whole;
     for index in 2..=5 {
         let mut writer = snapshots.begin(1, index, Some(&last.id)).unwrap();
         writer.chunk(b"more").unwrap();
