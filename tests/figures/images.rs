@@ -77,8 +77,8 @@ fn images() {
         snapshot(&server, "whole snapshot", keys);
         set(&server, (0..keys).step_by(100), 1);
         snapshot(&server, "snapshot of what has changed", keys);
-        let restarted = Instant::now();
         drop(server.stop());
+        let restarted = Instant::now();
         let server = node.start();
         println!("restart to the first reply: {:.2?}", restarted.elapsed());
         drop(server.stop());

@@ -7,7 +7,7 @@
 #![expect(unsafe_code, reason = "mapping memory is what this file is for; nothing outside it handles the pointers")]
 
 use super::barrier::Barrier;
-use super::pages::{PAGE_BYTES, Pages, each_data, read_all, write_all};
+use super::pages::{PAGE_BYTES, Pages, each_data, each_nonzero, read_all, write_all};
 use super::tracking::{Buffers, CHUNK_BYTES, Tracking};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::Errno;
@@ -137,13 +137,13 @@ impl Memory {
     fn copy(&self) -> Result<Arc<Pages>, Errno> {
         let (file, bytes) = (self.file(), self.bytes());
         let pages = Arc::new(Pages::new(bytes as u64)?);
-        let (mut new, mut old) = (vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]);
+        let mut content = vec![0; CHUNK_BYTES];
         each_data(&file, bytes as u64, |from, to| {
             let mut at = from;
             while at < to {
                 let length = CHUNK_BYTES.min((to - at) as usize);
-                read_all(&file, &mut new[..length], at)?;
-                pages.update(at, &new[..length], &mut old[..length])?;
+                read_all(&file, &mut content[..length], at)?;
+                each_nonzero(&content[..length], |start, run| pages.put(at + start as u64, run).map(drop))?;
                 at += length as u64;
             }
             Ok::<_, Errno>(())

@@ -6,6 +6,7 @@
 
 use rustix::fs::{MemfdFlags, SeekFrom, fstat, ftruncate, memfd_create, seek};
 use rustix::io::{Errno, pread, pwrite};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -128,39 +129,36 @@ impl Pages {
     /// Calls `visit` with each run of pages that were taken over since the last snapshot file, in order.
     pub fn each_unsaved<E: From<Errno>>(&self, mut visit: impl FnMut(u64, &[u8]) -> Result<(), E>) -> Result<(), E> {
         let mut buffer = vec![0; RUN_BYTES_MAX];
-        let pages = (self.bytes() as usize).div_ceil(PAGE_BYTES);
-        let mut page = 0;
-        while let Some(first) = self.unsaved.next(page).filter(|first| *first < pages) {
-            page = first + 1;
-            while page < pages && page - first < RUN_BYTES_MAX / PAGE_BYTES && self.unsaved.contains(page) {
-                page += 1;
-            }
-            let offset = first * PAGE_BYTES;
-            let content = &mut buffer[..(page * PAGE_BYTES).min(self.bytes() as usize) - offset];
+        self.unsaved.each_run(RUN_BYTES_MAX / PAGE_BYTES, |pages| {
+            let offset = pages.start * PAGE_BYTES;
+            let end = (pages.end * PAGE_BYTES).min(self.bytes() as usize);
+            let content = &mut buffer[..end.saturating_sub(offset)];
             read_all(&self.file, content, offset as u64)?;
-            visit(offset as u64, content)?;
-        }
-        Ok(())
+            visit(offset as u64, content)
+        })
     }
 
     /// The sum, modulo 2^128, of `hash` over the numbers and contents of all pages, where a page of zeros adds nothing. It
     /// looks only at those that have come since it was asked last, so `hash` must be the same function each time.
     pub fn sum(&self, hash: impl Fn(u64, &[u8]) -> u128) -> Result<u128, Errno> {
         let mut hashes = lock(&self.hashes);
-        let mut content = [0; PAGE_BYTES];
-        let mut next = self.unhashed.next(0);
-        while let Some(page) = next {
-            read_all(&self.file, &mut content, (page * PAGE_BYTES) as u64)?;
-            let new = hash(page as u64, &content);
-            if hashes.of_pages.len() <= page {
-                hashes.of_pages.resize(page + 1, 0);
+        let Hashes { of_pages, sum } = &mut *hashes;
+        let mut buffer = vec![0; RUN_BYTES_MAX];
+        self.unhashed.each_run(RUN_BYTES_MAX / PAGE_BYTES, |pages| {
+            let content = &mut buffer[..pages.len() * PAGE_BYTES];
+            read_all(&self.file, content, (pages.start * PAGE_BYTES) as u64)?;
+            if of_pages.len() < pages.end {
+                of_pages.resize(pages.end, 0);
             }
-            let old = std::mem::replace(&mut hashes.of_pages[page], new);
-            hashes.sum = hashes.sum.wrapping_sub(old).wrapping_add(new);
-            next = self.unhashed.next(page + 1);
-        }
+            for (page, bytes) in pages.zip(content.chunks(PAGE_BYTES)) {
+                let new = hash(page as u64, bytes);
+                let old = std::mem::replace(&mut of_pages[page], new);
+                *sum = sum.wrapping_sub(old).wrapping_add(new);
+            }
+            Ok::<_, Errno>(())
+        })?;
         self.unhashed.clear();
-        Ok(hashes.sum)
+        Ok(*sum)
     }
 
     /// How much `sum` would look at.
@@ -207,6 +205,19 @@ impl PageSet {
         self.0.get(page / 64).is_some_and(|word| word.load(Ordering::Relaxed) >> (page % 64) & 1 == 1)
     }
 
+    /// Calls `visit` with the members, in order, as runs of so many at most that follow each other.
+    fn each_run<E>(&self, most: usize, mut visit: impl FnMut(Range<usize>) -> Result<(), E>) -> Result<(), E> {
+        let mut page = 0;
+        while let Some(first) = self.next(page) {
+            page = first + 1;
+            while page - first < most && self.contains(page) {
+                page += 1;
+            }
+            visit(first..page)?;
+        }
+        Ok(())
+    }
+
     /// The first member that is `page` or later.
     fn next(&self, page: usize) -> Option<usize> {
         let mut mask = u64::MAX << (page % 64);
@@ -249,7 +260,7 @@ pub(super) fn each_data<E: From<Errno>>(
     Ok(())
 }
 
-fn each_nonzero<E>(content: &[u8], mut visit: impl FnMut(usize, &[u8]) -> Result<(), E>) -> Result<(), E> {
+pub(super) fn each_nonzero<E>(content: &[u8], mut visit: impl FnMut(usize, &[u8]) -> Result<(), E>) -> Result<(), E> {
     let page = |at: usize| &content[at..(at + PAGE_BYTES).min(content.len())];
     let is_zero = |at: usize| page(at).iter().all(|byte| *byte == 0);
     let mut at = 0;

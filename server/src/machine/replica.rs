@@ -184,7 +184,8 @@ impl Replica {
         };
         let running = digest::running(self.digests.running, index, proposal.as_bytes(), &output.bytes);
         self.digests = Digests { index, running, state: None };
-        if header.checks.mark && !self.silent {
+        // To make another image while the last one is in use would take a copy of the whole: the next mark will do.
+        if header.checks.mark && !self.silent && self.base.image.is_free() {
             let checkpoint = self.checkpoint()?;
             match checkpoint.image.is_quickly_digested() {
                 true => self.digests.state = Some(checkpoint.digest(index)?),

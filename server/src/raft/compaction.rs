@@ -95,7 +95,6 @@ impl Compaction {
         if applied <= snapshot {
             return Err(Error::NothingToSnapshot);
         }
-        self.mark.set();
         self.raft.trigger().snapshot().await?;
         let taken = |metrics: &openraft::RaftMetrics<_>| metrics.snapshot.map(|log_id| log_id.index) >= applied;
         match self.raft.wait(Some(SNAPSHOT_TIMEOUT)).metrics(taken, "snapshot").await {
@@ -103,6 +102,8 @@ impl Compaction {
             Err(openraft::metrics::WaitError::ShuttingDown) => return Err(Error::Stopped),
             Err(openraft::metrics::WaitError::Timeout(..)) => return Err(Error::SnapshotFailed),
         }
+        // Not before: while a snapshot is written from the image of a state, the image cannot follow the state.
+        self.mark.set();
         let snapshot = self.raft.get_snapshot().await.map_err(|error| Error::from(error.unwrap_fatal()))?;
         let snapshot = snapshot.ok_or(Error::SnapshotFailed)?;
         if let Some(upto) = snapshot.snapshot.index.checked_sub(self.log_entries_kept) {
