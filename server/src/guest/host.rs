@@ -2,14 +2,15 @@
 
 use super::bindings::Level;
 use super::logs::Logs;
+use super::portable::Stream;
 use super::source::SharedSource;
 use super::{Limits, wasi};
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime::{ResourceLimiter, StoreContextMut};
 use wasmtime_wasi::WasiCtx;
 
-/// The most bytes that `random-bytes` and the chunks of `portable-io` may ask for.
-const CHUNK_BYTES_MAX: usize = 1 << 20;
+/// The most bytes that `random-bytes` gives at once.
+const RANDOM_BYTES_MAX: usize = 1 << 20;
 
 pub(super) const HOST: &str = "uhaha:machine/host@0.1.0";
 pub(super) const PORTABLE_IO: &str = "uhaha:machine/portable-io@0.1.0";
@@ -24,6 +25,8 @@ pub(super) struct HostState {
     pub(super) wasi: WasiCtx,
     pub(super) resources: ResourceTable,
     pub(super) limits: Limits,
+    /// What `portable-io` reads or writes.
+    pub(super) stream: Stream,
     /// Set while the host makes room for a state that is there: the limit may have been lowered since.
     pub(super) host_grows: bool,
     /// Set when the guest was refused memory, to tell a trap that follows from a bug.
@@ -39,6 +42,7 @@ impl HostState {
             logs,
             resources: ResourceTable::new(),
             limits,
+            stream: Stream::Closed,
             host_grows: false,
             memory_refused: false,
         }
@@ -102,8 +106,10 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     })?;
     host.func_wrap("random-bytes", |store: StoreContextMut<'_, HostState>, (length,): (u32,)| {
         let length = length as usize;
-        if length > CHUNK_BYTES_MAX {
-            return Err(wasmtime::Error::msg(format!("random-bytes: {length} is over the limit of {CHUNK_BYTES_MAX}")));
+        if length > RANDOM_BYTES_MAX {
+            return Err(wasmtime::Error::msg(format!(
+                "random-bytes: {length} is over the limit of {RANDOM_BYTES_MAX}"
+            )));
         }
         let mut bytes = vec![0; length];
         store.data().source.lock().fill(&mut bytes);
@@ -121,11 +127,11 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     })?;
 
     let mut portable = linker.instance(PORTABLE_IO)?;
-    portable.func_wrap("write", |_: StoreContextMut<'_, HostState>, (_,): (Vec<u8>,)| -> wasmtime::Result<()> {
-        Err(wasmtime::Error::msg("portable-io.write is for portable.save only"))
+    portable.func_wrap("write", |mut store: StoreContextMut<'_, HostState>, (chunk,): (Vec<u8>,)| {
+        store.data_mut().stream.write(&chunk)
     })?;
-    portable.func_wrap("read", |_: StoreContextMut<'_, HostState>, (_,): (u32,)| -> wasmtime::Result<(Vec<u8>,)> {
-        Err(wasmtime::Error::msg("portable-io.read is for portable.load only"))
+    portable.func_wrap("read", |mut store: StoreContextMut<'_, HostState>, (max,): (u32,)| {
+        Ok((store.data_mut().stream.read(max)?,))
     })?;
     wasi::add_to_linker(linker)
 }

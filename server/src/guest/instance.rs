@@ -1,5 +1,7 @@
 //! One running copy of a guest: calls into it, and its state out of it and back.
 
+mod portable;
+
 use super::backtrace::Backtrace;
 use super::bindings::{Description, Token};
 use super::host::{HostShortage, HostState};
@@ -65,11 +67,18 @@ struct Exports {
     handle: Func,
     batch: Option<Func>,
     tick: Option<Func>,
+    portable: Option<Portable>,
     /// Of each accessor.
     save: Vec<Func>,
     load: Vec<Func>,
     /// Of each of the guest's memories.
     grow: Vec<Func>,
+}
+
+#[derive(Clone, Copy)]
+struct Portable {
+    save: Func,
+    load: Func,
 }
 
 /// One instance in a store of its own.
@@ -136,6 +145,9 @@ impl Instance {
             handle: function(super::HANDLER, "handle").ok_or_else(|| missing("handler"))?,
             batch: function(super::BATCH, "handle-batch"),
             tick: function(super::TICKER, "tick"),
+            portable: function(super::PORTABLE, "save")
+                .zip(function(super::PORTABLE, "load"))
+                .map(|(save, load)| Portable { save, load }),
         };
         Ok(Instance {
             store,
@@ -165,6 +177,14 @@ impl Instance {
         }
         if exports.tick.is_some_and(|tick| tick.typed::<(), (bool,)>(store).is_err()) {
             return Some((super::TICKER, "tick"));
+        }
+        if let Some(Portable { save, load }) = &exports.portable {
+            if save.typed::<(), (Result<(), String>,)>(store).is_err() {
+                return Some((super::PORTABLE, "save"));
+            }
+            if load.typed::<(u32,), (Result<(), String>,)>(store).is_err() {
+                return Some((super::PORTABLE, "load"));
+            }
         }
         None
     }

@@ -1,3 +1,4 @@
+mod portable;
 mod processors;
 
 use super::*;

@@ -11,6 +11,7 @@
 //! that adds to another has all pages that have changed since, and is taken when that is much less.
 
 use super::checkpoint::Checkpoint;
+use super::portable::Imported;
 use crate::digest::{Digest, Digests};
 use crate::fault::Fault;
 use crate::guest::{Guest, Image, Pages, Source};
@@ -264,11 +265,35 @@ pub fn adopt(
     let last_log_id = meta.last_log_id.ok_or(Error::Empty)?;
     // The nodes it names belong to the other cluster.
     std::fs::remove_file(snapshots.path(&imported.id)?).map_err(Error::Remove)?;
+    write_first(snapshots, guest, &checkpoint, last_log_id, (voters, nodes))?;
+    Ok(last_log_id)
+}
+
+/// Writes a state that a guest has loaded as the first one of a new cluster with this membership, as if it stood after
+/// the entry `last`.
+pub fn found(
+    snapshots: &Snapshots,
+    guest: &Guest,
+    imported: &Imported,
+    last: LogId,
+    voters: BTreeSet<NodeId>,
+    nodes: BTreeMap<NodeId, Node>,
+) -> Result<(), Error> {
+    write_first(snapshots, guest, &imported.0, last, (voters, nodes))
+}
+
+fn write_first(
+    snapshots: &Snapshots,
+    guest: &Guest,
+    checkpoint: &Checkpoint,
+    last: LogId,
+    (voters, nodes): (BTreeSet<NodeId>, BTreeMap<NodeId, Node>),
+) -> Result<(), Error> {
     let membership =
         openraft::Membership::new(vec![voters], nodes).map_err(|error| Error::Membership(Box::new(error)))?;
-    let last_membership = Membership::new(Some(last_log_id), membership);
-    write(snapshots, guest, &SnapshotMeta { last_log_id: Some(last_log_id), last_membership }, &checkpoint)?;
-    Ok(last_log_id)
+    let last_membership = Membership::new(Some(last), membership);
+    write(snapshots, guest, &SnapshotMeta { last_log_id: Some(last), last_membership }, checkpoint)?;
+    Ok(())
 }
 
 fn index(meta: &SnapshotMeta) -> u64 {
