@@ -1,6 +1,7 @@
 //! The imports `uhaha:machine/host`, `portable-io` and `stdio`, and the limits of an instance.
 
 use super::bindings::Level;
+use super::handles::Ledger;
 use super::logs::Logs;
 use super::portable::Stream;
 use super::source::SharedSource;
@@ -24,6 +25,8 @@ pub(super) struct HostState {
     pub(super) logs: Logs,
     pub(super) wasi: WasiCtx,
     pub(super) resources: ResourceTable,
+    /// Which of the guest's handles stand for which of them.
+    pub(super) ledger: Ledger,
     pub(super) limits: Limits,
     /// What `portable-io` reads or writes.
     pub(super) stream: Stream,
@@ -37,10 +40,11 @@ impl HostState {
     pub(super) fn new(source: SharedSource, limits: Limits, log_lines_per_second: u32) -> HostState {
         let logs = Logs::new(log_lines_per_second);
         HostState {
-            wasi: wasi::context(&source, &logs),
+            wasi: wasi::context(&source),
             source,
             logs,
             resources: ResourceTable::new(),
+            ledger: Ledger::default(),
             limits,
             stream: Stream::Closed,
             host_grows: false,

@@ -10,6 +10,7 @@ mod bindings;
 mod cache;
 mod encode;
 mod engine;
+mod handles;
 mod host;
 mod image;
 mod inspect;
@@ -23,6 +24,8 @@ mod portable;
 mod source;
 pub mod spec;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod tokens;
 mod tracking;
@@ -31,6 +34,7 @@ mod wasi;
 pub use crate::settings::Limits;
 pub use backtrace::Backtrace;
 pub use engine::THREAD_STACK_BYTES;
+pub use handles::Handles;
 pub use image::Image;
 pub use inspect::{CoreModule, Import, Inspection, MemorySize, Supply};
 pub use instance::{Call, Failure, Instance};

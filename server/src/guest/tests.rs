@@ -1,3 +1,4 @@
+mod handles;
 mod portable;
 mod processors;
 

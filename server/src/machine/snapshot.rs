@@ -14,7 +14,7 @@ use super::checkpoint::Checkpoint;
 use super::portable::Imported;
 use crate::digest::{Digest, Digests};
 use crate::fault::Fault;
-use crate::guest::{Guest, Image, Pages, Source};
+use crate::guest::{Guest, Handles, Image, Pages, Source};
 use crate::settings::{self, Settings};
 use crate::storage::snapshots::{self, INCREMENTS_MAX, SnapshotInfo, SnapshotWriter, Snapshots};
 use crate::type_config::{LogId, Membership, Node, NodeId, SnapshotMeta};
@@ -50,6 +50,8 @@ pub struct Header {
     globals: Vec<u8>,
     /// Size of each memory.
     memories: Vec<u64>,
+    /// WASI handles that the guest has.
+    handles: Handles,
 }
 
 impl Header {
@@ -115,6 +117,7 @@ pub(super) fn write(
         state: checkpoint.digest(index(meta))?,
         globals: image.globals.clone(),
         memories: image.memories.iter().map(|pages| pages.bytes()).collect(),
+        handles: image.handles.clone(),
     };
     let parent = parent(snapshots, &image.memories);
     let (term, index) = meta.last_log_id.map_or((0, 0), |id| (id.leader_id.term, id.index));
@@ -192,7 +195,8 @@ pub(super) fn read(snapshots: &Snapshots, guest: &Guest, id: &str) -> Result<(Sn
     if header.module != guest.hash() {
         return Err(Error::Module { theirs: header.module, ours: guest.hash().to_owned() });
     }
-    let image = Image::new(header.globals, memories);
+    let mut image = Image::new(header.globals, memories);
+    image.handles = header.handles;
     let settings = match header.settings.is_empty() {
         true => None,
         false => Some(Arc::new(Settings::decode(&header.settings)?)),
