@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each folder or root file of the server, and what it may import besides the vocabulary and itself.
-const LAYERS: [(&str, &[&str]); 17] = [
-    ("main", &["cli", "config", "dispatch::acl", "inspect", "node", "replay", "telemetry"]),
+const LAYERS: [(&str, &[&str]); 18] = [
+    ("main", &["cli", "config", "dispatch::acl", "export", "inspect", "node", "replay", "telemetry"]),
     ("lib", &[]),
+    ("export", &["guest", "module", "replay", "storage"]),
     ("replay", &["guest", "machine", "module", "storage"]),
     ("inspect", &["dispatch", "guest", "module"]),
     ("node", &["config", "dispatch", "guest", "machine", "net", "raft", "redis", "storage", "time"]),

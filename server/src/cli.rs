@@ -7,7 +7,7 @@
 mod layers;
 mod tools;
 
-pub use tools::{Inspect, Replay};
+pub use tools::{Export, Inspect, Replay};
 
 use crate::config::units::{ByteSize, Count, Interval};
 use crate::config::{self, Addresses, Config, NtpServers};
@@ -168,6 +168,10 @@ pub struct Args {
     /// Starts a new single-node cluster from a snapshot file; ignored when the data directory exists.
     #[arg(long, value_name = "FILE", help_heading = DURABILITY)]
     pub(crate) restore: Option<PathBuf>,
+    /// Starts a new single-node cluster from a file of uhaha-server export, also with another version of the guest;
+    /// ignored when the data directory exists.
+    #[arg(long, value_name = "FILE", help_heading = DURABILITY)]
+    pub(crate) import: Option<PathBuf>,
     /// Takes a snapshot after so many log entries.
     #[arg(long, value_name = "COUNT", default_value_t = Count(1_000_000), help_heading = DURABILITY)]
     pub(crate) snapshot_log_entries: Count,
@@ -321,12 +325,14 @@ impl From<AuthClients> for tls::AuthClients {
 const USAGE: &str = "\
 uhaha-server --module <PATH|builtin:NAME> [OPTIONS]
        uhaha-server inspect <PATH|builtin:NAME> [OPTIONS]
-       uhaha-server replay --data <DIR> [OPTIONS]";
+       uhaha-server replay --data <DIR> [OPTIONS]
+       uhaha-server export --data <DIR> --to <FILE> [OPTIONS]";
 
 const AFTER_HELP: &str = "\
 Instead of serving, each with a --help of its own:
   inspect  Tells what a module is made of and how it would be served, or why it would be refused
   replay   Applies the log of a node that is not running again, and tells what came of it
+  export   Has the guest of a node that is not running write its state to a file, for --import
 
 Every option can also be set as an environment variable, --max-clients as UHAHA_MAX_CLIENTS, or in the file of --config.
 A flag wins over the environment, the environment over the file.
@@ -366,6 +372,7 @@ pub enum Task {
     HashPassword,
     Inspect(Inspect),
     Replay(Replay),
+    Export(Export),
     /// To be printed to stdout, then exit 0.
     Print(String),
     Run(Box<Config>),
@@ -381,6 +388,7 @@ pub fn parse(
     match words.split_first() {
         Some((first, rest)) if first == "inspect" => return tools::inspect(rest, environment),
         Some((first, rest)) if first == "replay" => return tools::replay(rest, environment),
+        Some((first, rest)) if first == "export" => return tools::export(rest, environment),
         _ => {}
     }
     // Alone first: a mistake of its own is reported as such, and it may name the file.

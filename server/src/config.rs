@@ -68,6 +68,7 @@ pub struct Config {
     pub staleness_max: Option<Duration>,
     pub lease_reads: bool,
     pub restore: Option<PathBuf>,
+    pub import: Option<PathBuf>,
     /// Stop once the node is ready.
     pub init_run_quit: bool,
     pub snapshot_log_entries: u64,
@@ -128,6 +129,8 @@ pub enum Error {
     Heartbeat(String, String),
     #[error("--restore and --join exclude each other: a cluster is restored on its first node")]
     RestoreAndJoin,
+    #[error("--import and --{0} exclude each other: an import begins a new cluster")]
+    ImportAnd(&'static str),
     #[error("--localtime and --ntp exclude each other: the clock is the system's, or follows NTP servers")]
     LocaltimeAndNtp,
     #[error("--force-new-cluster and --restore exclude each other: one needs data in --dir, the other none")]
@@ -200,6 +203,7 @@ impl Config {
             staleness_max: args.max_staleness.unless_zero(),
             lease_reads: args.lease_reads,
             restore: args.restore,
+            import: args.import,
             init_run_quit: args.init_run_quit,
             snapshot_log_entries: args.snapshot_log_entries.0,
             snapshot_log_bytes: args.snapshot_log_bytes.0,
@@ -305,6 +309,14 @@ fn default_threads() -> usize {
 fn check_excluding(args: &Args) -> Result<(), Error> {
     if args.restore.is_some() && args.join.is_some() {
         return Err(Error::RestoreAndJoin);
+    }
+    let others = [
+        ("restore", args.restore.is_some()),
+        ("join", args.join.is_some()),
+        ("force-new-cluster", args.force_new_cluster),
+    ];
+    if let Some((other, _)) = others.into_iter().find(|(_, given)| *given && args.import.is_some()) {
+        return Err(Error::ImportAnd(other));
     }
     if args.localtime && args.ntp.is_some() {
         return Err(Error::LocaltimeAndNtp);

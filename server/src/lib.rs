@@ -6,7 +6,8 @@
 //! ```text
 //! node        builds everything, in order; serves; drains; stops
 //! inspect     beside it: what a module is, without serving it
-//! replay      beside it: applies the log of a node that is not running
+//! export      beside it: the state of a node that is not running, in its guest's own form
+//! replay      beside both: applies the log of a node that is not running
 //! redis       one session a client: bytes ↔ Command and Reply
 //! dispatch    finds the one place that can answer: the server itself, a read, a write
 //! raft        gathers commands into proposals, gets them committed; linearizable reads
@@ -24,6 +25,7 @@ pub mod command;
 pub mod config;
 pub mod digest;
 pub mod dispatch;
+pub mod export;
 pub mod fault;
 pub mod guest;
 pub mod inspect;

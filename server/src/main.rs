@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use uhaha_server::cli::{self, Task};
 use uhaha_server::config::Config;
 use uhaha_server::dispatch::acl;
+use uhaha_server::export;
 use uhaha_server::fault::chain;
 use uhaha_server::inspect;
 use uhaha_server::node::Node;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Ok(Task::HashPassword) => hash_password(),
         Ok(Task::Inspect(task)) => inspect(&task),
         Ok(Task::Replay(task)) => replay(task),
+        Ok(Task::Export(task)) => export(task),
         Ok(Task::Run(config)) => run(*config),
         Err(error) => error.report(),
     }
@@ -79,6 +81,19 @@ fn replay(task: cli::Replay) -> ExitCode {
         (Ok(_), Err(error)) => failed(&format!("cannot print: {error}")),
         (Ok(outcome), Ok(())) if outcome.differs() => ExitCode::FAILURE,
         (Ok(_), Ok(())) => ExitCode::SUCCESS,
+    }
+}
+
+fn export(task: cli::Export) -> ExitCode {
+    let limits = task.config.guest_limits;
+    let cli::Export { config: _, data, to, module, bytes_max, json } = task;
+    match export::export(&export::Options { data, to, module, limits, bytes_max }) {
+        Ok(report) => {
+            // A closed pipe is the reader's choice.
+            let _ = put(&mut std::io::stdout(), &report, json);
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&chain(&error)),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod cli;
 mod connection;
+mod export;
 mod guest_faults;
 mod inspect;
 mod kill;

@@ -1,9 +1,10 @@
-//! The words after `inspect` and `replay`.
+//! The words after `inspect`, `replay` and `export`.
 //!
-//! Both take the limits of a guest from where a node takes them, so that they find what a node would find.
+//! All take the limits of a guest from where a node takes them, so that they find what a node would find.
 
 use super::{Args, Error, GUEST, Task, help_or, layered};
 use crate::config::Config;
+use crate::config::units::ByteSize;
 use crate::module::Module;
 use clap::parser::ValueSource;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
@@ -118,6 +119,65 @@ pub(super) fn replay(words: &[OsString], environment: Vec<(OsString, OsString)>)
     let ReplayArgs { data, original, from, until, trace, json, .. } = args;
     let config = Box::new(Config::new(node)?);
     Ok(Task::Replay(Replay { config, data, module, original, from, until, trace, json }))
+}
+
+/// Has the guest of a node that is not running write its state, as it stands after the last entry known to be committed,
+/// in a form of its own to a file, for --import of a new cluster. Changes nothing else.
+#[derive(Parser)]
+#[command(
+    name = "uhaha-server export",
+    override_usage = "uhaha-server export --data <DIR> --to <FILE> [OPTIONS]",
+    after_help = "Exit codes: 0 exported, 1 it cannot be exported, 2 wrong usage.",
+    args_override_self = true,
+    disable_help_flag = true,
+    max_term_width = 110
+)]
+struct ExportArgs {
+    /// The data of the node: DIR/GUEST/ID, or a directory that has only that one in it.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The file to write; one that is there is replaced once the new one is whole.
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+    /// The guest that wrote the log; without it, the one of the server's own.
+    #[arg(short, long, value_name = "PATH|builtin:NAME")]
+    module: Option<Module>,
+    /// Most bytes of state.
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(EXPORT_BYTES_MAX))]
+    max_bytes: ByteSize,
+    /// Prints one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Prints this help.
+    #[arg(short, long, action = ArgAction::HelpShort)]
+    help: Option<bool>,
+}
+
+/// Some times what fits a guest with a memory of 32 bits.
+const EXPORT_BYTES_MAX: u64 = 16 << 30;
+
+/// What `export` is to do.
+#[derive(Debug)]
+pub struct Export {
+    /// With the limits of the guest; its module is of no meaning.
+    pub config: Box<Config>,
+    pub data: PathBuf,
+    pub to: PathBuf,
+    pub module: Option<Module>,
+    pub bytes_max: u64,
+    pub json: bool,
+}
+
+pub(super) fn export(words: &[OsString], environment: Vec<(OsString, OsString)>) -> Result<Task, Error> {
+    let (args, limits) = match parse::<ExportArgs>(words) {
+        Ok(parsed) => parsed,
+        Err(error) => return help_or(&error),
+    };
+    let mut node = layered(None, environment, limits)?.args;
+    let module = args.module.or_else(|| node.module.clone());
+    node.module = module.clone().or_else(|| Module::examples().next());
+    let ExportArgs { data, to, max_bytes: ByteSize(bytes_max), json, .. } = args;
+    Ok(Task::Export(Export { config: Box::new(Config::new(node)?), data, to, module, bytes_max, json }))
 }
 
 /// The subcommand's own arguments, and the words that set limits.

@@ -102,7 +102,11 @@ fn scan(module: &[u8]) -> Result<Found, Error> {
 }
 
 /// Resolves the contract with one more world of the given items.
-fn world(resolve: &mut Resolve, name: &str, items: &str) -> Result<WorldId, Box<dyn std::error::Error + Send + Sync>> {
+pub(super) fn world(
+    resolve: &mut Resolve,
+    name: &str,
+    items: &str,
+) -> Result<WorldId, Box<dyn std::error::Error + Send + Sync>> {
     let contract: String = WIT.iter().map(|file| file.replacen(PACKAGE, "", 1)).collect();
     let package = resolve.push_str("uhaha.wit", &format!("{PACKAGE}\n{contract}\nworld {name} {{ {items} }}"))?;
     Ok(resolve.select_world(&[package], Some(name))?)

@@ -1,15 +1,17 @@
 //! The imports `uhaha:machine/host`, `portable-io` and `stdio`, and the limits of an instance.
 
 use super::bindings::Level;
+use super::handles::Ledger;
 use super::logs::Logs;
+use super::portable::Stream;
 use super::source::SharedSource;
 use super::{Limits, wasi};
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime::{ResourceLimiter, StoreContextMut};
 use wasmtime_wasi::WasiCtx;
 
-/// The most bytes that `random-bytes` and the chunks of `portable-io` may ask for.
-const CHUNK_BYTES_MAX: usize = 1 << 20;
+/// The most bytes that `random-bytes` gives at once.
+const RANDOM_BYTES_MAX: usize = 1 << 20;
 
 pub(super) const HOST: &str = "uhaha:machine/host@0.1.0";
 pub(super) const PORTABLE_IO: &str = "uhaha:machine/portable-io@0.1.0";
@@ -23,7 +25,11 @@ pub(super) struct HostState {
     pub(super) logs: Logs,
     pub(super) wasi: WasiCtx,
     pub(super) resources: ResourceTable,
+    /// Which of the guest's handles stand for which of them.
+    pub(super) ledger: Ledger,
     pub(super) limits: Limits,
+    /// What `portable-io` reads or writes.
+    pub(super) stream: Stream,
     /// Set while the host makes room for a state that is there: the limit may have been lowered since.
     pub(super) host_grows: bool,
     /// Set when the guest was refused memory, to tell a trap that follows from a bug.
@@ -34,11 +40,13 @@ impl HostState {
     pub(super) fn new(source: SharedSource, limits: Limits, log_lines_per_second: u32) -> HostState {
         let logs = Logs::new(log_lines_per_second);
         HostState {
-            wasi: wasi::context(&source, &logs),
+            wasi: wasi::context(&source),
             source,
             logs,
             resources: ResourceTable::new(),
+            ledger: Ledger::default(),
             limits,
+            stream: Stream::Closed,
             host_grows: false,
             memory_refused: false,
         }
@@ -102,8 +110,10 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     })?;
     host.func_wrap("random-bytes", |store: StoreContextMut<'_, HostState>, (length,): (u32,)| {
         let length = length as usize;
-        if length > CHUNK_BYTES_MAX {
-            return Err(wasmtime::Error::msg(format!("random-bytes: {length} is over the limit of {CHUNK_BYTES_MAX}")));
+        if length > RANDOM_BYTES_MAX {
+            return Err(wasmtime::Error::msg(format!(
+                "random-bytes: {length} is over the limit of {RANDOM_BYTES_MAX}"
+            )));
         }
         let mut bytes = vec![0; length];
         store.data().source.lock().fill(&mut bytes);
@@ -121,11 +131,11 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     })?;
 
     let mut portable = linker.instance(PORTABLE_IO)?;
-    portable.func_wrap("write", |_: StoreContextMut<'_, HostState>, (_,): (Vec<u8>,)| -> wasmtime::Result<()> {
-        Err(wasmtime::Error::msg("portable-io.write is for portable.save only"))
+    portable.func_wrap("write", |mut store: StoreContextMut<'_, HostState>, (chunk,): (Vec<u8>,)| {
+        store.data_mut().stream.write(&chunk)
     })?;
-    portable.func_wrap("read", |_: StoreContextMut<'_, HostState>, (_,): (u32,)| -> wasmtime::Result<(Vec<u8>,)> {
-        Err(wasmtime::Error::msg("portable-io.read is for portable.load only"))
+    portable.func_wrap("read", |mut store: StoreContextMut<'_, HostState>, (max,): (u32,)| {
+        Ok((store.data_mut().stream.read(max)?,))
     })?;
     wasi::add_to_linker(linker)
 }

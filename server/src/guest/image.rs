@@ -1,5 +1,6 @@
 //! `Image`: all state of one instance, without the guest's help.
 
+use super::handles::Handles;
 use super::pages::Pages;
 use super::tracking::{Buffers, Tracking};
 use crate::fault::Fault;
@@ -9,7 +10,7 @@ use std::thread::JoinHandle;
 /// Copying less than this, or making its digest, is done at once; it takes about a millisecond.
 const AT_ONCE_BYTES: usize = 4 << 20;
 
-/// Globals and memories of one instance at rest. The same on every replica.
+/// Globals, memories and WASI handles of one instance at rest. The same on every replica.
 ///
 /// Clones share the memories' content, which follows the instance from image to image: while anybody else holds an
 /// image, the next one has to be a copy of the whole.
@@ -19,6 +20,7 @@ pub struct Image {
     pub globals: Vec<u8>,
     /// In the order of their creation.
     pub memories: Vec<Arc<Pages>>,
+    pub handles: Handles,
     copying: Option<Arc<Copying>>,
 }
 
@@ -29,9 +31,9 @@ struct Copying {
 }
 
 impl Image {
-    /// An image that is whole, as from a snapshot.
+    /// An image that is whole, as from a snapshot, without handles.
     pub fn new(globals: Vec<u8>, memories: Vec<Arc<Pages>>) -> Image {
-        Image { globals, memories, copying: None }
+        Image { globals, memories, handles: Handles::NONE, copying: None }
     }
 
     /// An image whose memories have just been marked; much of them is copied by a thread of its own.
@@ -55,7 +57,8 @@ impl Image {
         if thread.is_none() {
             copy();
         }
-        Image { globals, memories, copying: Some(Arc::new(Copying { trackings, thread: Mutex::new(thread) })) }
+        let copying = Arc::new(Copying { trackings, thread: Mutex::new(thread) });
+        Image { copying: Some(copying), ..Image::new(globals, memories) }
     }
 
     /// Waits until the memories are what they were when the image was captured; before, they must not be looked at.
@@ -114,6 +117,6 @@ impl PartialEq for Image {
             }
             all
         };
-        self.globals == other.globals && runs(self) == runs(other)
+        self.globals == other.globals && self.handles == other.handles && runs(self) == runs(other)
     }
 }

@@ -1,10 +1,13 @@
 //! One running copy of a guest: calls into it, and its state out of it and back.
 
+mod handles;
+mod portable;
+
 use super::backtrace::Backtrace;
 use super::bindings::{Description, Token};
 use super::host::{HostShortage, HostState};
 use super::image::Image;
-use super::instrument::{self, GLOBALS_OFFSET, Plan, PlannedMemory, SLOT_BYTES};
+use super::instrument::{self, GLOBALS_OFFSET, Plan, PlannedMemory, Resource, SLOT_BYTES};
 use super::memory::Memory;
 use super::source::{SharedSource, Source};
 use super::{Limits, tokens};
@@ -12,6 +15,7 @@ use crate::fault::Fault;
 use crate::resp3::{self, Malformed};
 use bytes::Bytes;
 use rustix::io::Errno;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use wasmtime::component::{Func, InstancePre};
 use wasmtime::{Store, Trap};
@@ -65,11 +69,20 @@ struct Exports {
     handle: Func,
     batch: Option<Func>,
     tick: Option<Func>,
+    portable: Option<Portable>,
     /// Of each accessor.
     save: Vec<Func>,
     load: Vec<Func>,
     /// Of each of the guest's memories.
     grow: Vec<Func>,
+    /// To give the guest a handle, and to drop one.
+    handles: BTreeMap<Resource, (Func, Func)>,
+}
+
+#[derive(Clone, Copy)]
+struct Portable {
+    save: Func,
+    load: Func,
 }
 
 /// One instance in a store of its own.
@@ -84,7 +97,7 @@ pub struct Instance {
     /// The guest's memories, and the keepers'.
     memories: Vec<Arc<Memory>>,
     keepers: Vec<Arc<Memory>>,
-    /// WASI hands out handles, which an image cannot hold.
+    /// WASI hands out handles, of which not all can be made again.
     uses_resources: bool,
     /// Where the guest was when the last call failed.
     backtrace: Backtrace,
@@ -124,11 +137,18 @@ impl Instance {
             let (_, function) = instance.get_export(&mut store, Some(&interface), name)?;
             instance.get_func(&mut store, function)
         };
+        let mut handles = BTreeMap::new();
+        for resource in &parts.plan.resources {
+            let adopt = function(instrument::ACCESS, &instrument::adopt(*resource));
+            let drop = function(instrument::ACCESS, &instrument::dispose(*resource));
+            handles.insert(*resource, adopt.zip(drop).ok_or_else(|| missing("handles"))?);
+        }
         let mut access = |count: usize, name: fn(usize) -> String| {
             let functions = (0..count).map(|number| function(instrument::ACCESS, &name(number)));
             functions.collect::<Option<Vec<_>>>().ok_or_else(|| missing("accessor"))
         };
         let exports = Exports {
+            handles,
             save: access(keepers.len(), instrument::save)?,
             load: access(keepers.len(), instrument::load)?,
             grow: access(memories.len(), instrument::grow)?,
@@ -136,6 +156,9 @@ impl Instance {
             handle: function(super::HANDLER, "handle").ok_or_else(|| missing("handler"))?,
             batch: function(super::BATCH, "handle-batch"),
             tick: function(super::TICKER, "tick"),
+            portable: function(super::PORTABLE, "save")
+                .zip(function(super::PORTABLE, "load"))
+                .map(|(save, load)| Portable { save, load }),
         };
         Ok(Instance {
             store,
@@ -165,6 +188,14 @@ impl Instance {
         }
         if exports.tick.is_some_and(|tick| tick.typed::<(), (bool,)>(store).is_err()) {
             return Some((super::TICKER, "tick"));
+        }
+        if let Some(Portable { save, load }) = &exports.portable {
+            if save.typed::<(), (Result<(), String>,)>(store).is_err() {
+                return Some((super::PORTABLE, "save"));
+            }
+            if load.typed::<(u32,), (Result<(), String>,)>(store).is_err() {
+                return Some((super::PORTABLE, "load"));
+            }
         }
         None
     }
@@ -301,7 +332,9 @@ impl Instance {
         let pending_bytes = self.memories.iter().map(|memory| memory.dirty_bytes()).sum();
         let memories = self.memories.iter().map(|memory| memory.mark()).collect::<Result<_, _>>().map_err(failed)?;
         let trackings = self.memories.iter().filter_map(|memory| memory.pending()).collect();
-        Ok(Image::copied(globals, memories, trackings, pending_bytes))
+        let mut image = Image::copied(globals, memories, trackings, pending_bytes);
+        image.handles = self.handles().clone();
+        Ok(image)
     }
 
     /// Flips a bit of the last byte wherever `pattern` stands in a memory, and returns in how many places.
@@ -336,13 +369,20 @@ impl Instance {
             self.grow_to(index, pages.bytes())?;
             restore(index, &self.memories[index]).map_err(failed)?;
         }
-        self.load_globals(&image.globals)
+        self.load_globals(&image.globals)?;
+        match self.set_handles(&image.handles)? {
+            true => Ok(()),
+            false => Err(Fault::new("the state image has fewer WASI handles than a fresh instance")),
+        }
     }
 
-    /// Makes this instance a private view of `writer` as it stands. False when it has grown past the writer and a
-    /// fresh one is needed.
+    /// Makes this instance a private view of `writer` as it stands. False when it has grown past the writer, or has had
+    /// more handles, and a fresh one is needed.
     pub fn view(&mut self, writer: &mut Instance) -> Result<bool, Fault> {
         let globals = writer.save_globals()?;
+        if !self.set_handles(writer.handles())? {
+            return Ok(false);
+        }
         for index in 0..self.memories.len() {
             let (own, others) = (self.memories[index].bytes(), writer.memories[index].bytes());
             if own > others {
@@ -456,18 +496,20 @@ impl Instance {
         self.store.set_fuel(FUEL_OF_HOST_CALLS).map_err(|error| Fault::because("setting fuel failed", error))
     }
 
-    /// Sorts an error of a call, and refuses handles left open, which no image could hold.
+    /// Sorts an error of a call, and refuses handles left open that no image could hold.
     fn checked<T>(&mut self, result: wasmtime::Result<T>) -> Result<T, Failure> {
         let value = result.map_err(|error| {
             self.backtrace = Backtrace::of(&error);
             failure(error, &self.store, &self.keepers, self.fuel_given)
         })?;
-        if self.uses_resources && !self.store.data().resources.is_empty() {
-            return Err(Failure::Trap(
-                "it left a WASI handle open (did it print?), which a state image cannot hold; build the guest for \
+        if self.uses_resources
+            && let Some(held) = self.unkeepable()
+        {
+            let name = held.name();
+            return Err(Failure::Trap(format!(
+                "it left a WASI handle open ({name}), which a state image of this module cannot hold; build the guest for \
                  wasm32-unknown-unknown, or as a core module, and use the host's log"
-                    .to_owned(),
-            ));
+            )));
         }
         Ok(value)
     }

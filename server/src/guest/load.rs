@@ -2,7 +2,7 @@
 
 use super::cache::Cache;
 use super::encode;
-use super::engine::{self, Code, GuestEngine, THREAD_STACK_BYTES};
+use super::engine::{self, Code, GuestEngine};
 use super::host::{self, HostState};
 use super::instance::{Failure, Instance, Parts};
 use super::instrument::{self, Plan};
@@ -93,12 +93,8 @@ impl Guest {
 
     pub(crate) fn load_as(code: Code, module: &[u8], limits: Limits, cache: &Path) -> Result<Guest, Error> {
         // The guest's start and `describe` run here, and may need all the stack that a guest can have.
-        std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().name("load".to_owned()).stack_size(THREAD_STACK_BYTES);
-            let loading = thread.spawn_scoped(scope, || Guest::load_here(code, module, limits, cache));
-            let loading = loading.map_err(|error| Error::Engine(error.into()))?;
-            loading.join().unwrap_or_else(|_| Err(Error::Engine("loading the module panicked".into())))
-        })
+        super::on_guest_thread("load", || Guest::load_here(code, module, limits, cache))
+            .unwrap_or_else(|error| Err(Error::Engine(error.into())))
     }
 
     fn load_here(code: Code, module: &[u8], limits: Limits, cache: &Path) -> Result<Guest, Error> {

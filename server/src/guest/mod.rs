@@ -10,6 +10,7 @@ mod bindings;
 mod cache;
 mod encode;
 mod engine;
+mod handles;
 mod host;
 mod image;
 mod inspect;
@@ -19,8 +20,11 @@ mod load;
 mod logs;
 mod memory;
 mod pages;
+mod portable;
 mod source;
 pub mod spec;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -30,11 +34,13 @@ mod wasi;
 pub use crate::settings::Limits;
 pub use backtrace::Backtrace;
 pub use engine::THREAD_STACK_BYTES;
+pub use handles::Handles;
 pub use image::Image;
 pub use inspect::{CoreModule, Import, Inspection, MemorySize, Supply};
 pub use instance::{Call, Failure, Instance};
 pub use load::{Error, Guest, Optional, module_hash};
 pub use pages::{PAGE_BYTES, Pages};
+pub use portable::PortableError;
 pub use source::Source;
 
 const HANDLER: &str = "uhaha:machine/handler@0.1.0";
@@ -43,6 +49,15 @@ const TICKER: &str = "uhaha:machine/ticker@0.1.0";
 const PORTABLE: &str = "uhaha:machine/portable@0.1.0";
 const HANDLER_EXPECTED: &str = "a guest exports `uhaha:machine/handler@0.1.0` with `describe: func() -> description` \
      and `handle: func(command: u32, args: list<list<u8>>) -> result<list<token>, string>`";
+
+/// Runs `work` on a thread with all the stack that a guest can have; an error if it panics.
+pub fn on_guest_thread<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(THREAD_STACK_BYTES);
+        let working = thread.spawn_scoped(scope, work)?;
+        working.join().map_err(|_| std::io::Error::other(format!("the thread {name} panicked")))
+    })
+}
 
 /// Bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {

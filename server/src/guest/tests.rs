@@ -1,3 +1,5 @@
+mod handles;
+mod portable;
 mod processors;
 
 use super::*;

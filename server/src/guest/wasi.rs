@@ -3,20 +3,24 @@
 //! Clocks and random numbers are those of the log; there are no files, no network, no environment and no input; what
 //! is printed goes to the log. A sleep ends at once, because machine time does not pass inside a command.
 
+use super::handles::Held;
 use super::host::HostState;
 use super::logs::Logs;
 use super::source::SharedSource;
 use std::convert::Infallible;
 use std::time::Duration;
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource, ResourceTable};
-use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime::component::{Linker, Resource, ResourceType};
 use wasmtime_wasi::clocks::{HostMonotonicClock, HostWallClock};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::p2::bindings::sockets::instance_network::Host as _;
+use wasmtime_wasi::p2::pipe::ClosedInputStream;
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, Network, OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::sockets::WasiSocketsView as _;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_io::poll::{DynPollable, subscribe};
+use wasmtime_wasi_io::bindings::wasi::io::poll::HostPollable;
+use wasmtime_wasi_io::poll::subscribe;
 
-pub(super) fn context(source: &SharedSource, logs: &Logs) -> WasiCtx {
+pub(super) fn context(source: &SharedSource) -> WasiCtx {
     WasiCtx::builder()
         .wall_clock(Clock(source.clone()))
         .monotonic_clock(Clock(source.clone()))
@@ -27,34 +31,122 @@ pub(super) fn context(source: &SharedSource, logs: &Logs) -> WasiCtx {
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
-        .stdout(Stream { logs: logs.clone(), stream: 1 })
-        .stderr(Stream { logs: logs.clone(), stream: 2 })
         .build()
 }
 
+/// Where the linker has these interfaces; guests may name other versions that are compatible.
+const STREAMS: &str = "wasi:io/streams@0.2.12";
+const POLL: &str = "wasi:io/poll@0.2.12";
+
 pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
-    // wasmtime-wasi's sleeps take real time; ours are over before they begin.
     linker.allow_shadowing(true);
+    // wasmtime-wasi's sleeps take real time; ours are over before they begin.
     let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
     let now = |store: &StoreContextMut<'_, HostState>| store.data().source.lock().next_now();
     clock.func_wrap("now", move |store: StoreContextMut<'_, HostState>, (): ()| Ok((now(&store),)))?;
     clock.func_wrap("resolution", |_: StoreContextMut<'_, HostState>, (): ()| Ok((1_u64,)))?;
     for sleep in ["subscribe-instant", "subscribe-duration"] {
         clock.func_wrap(sleep, |mut store: StoreContextMut<'_, HostState>, (_,): (u64,)| {
-            Ok((ready(&mut store.data_mut().resources)?,))
+            Ok((store.data_mut().open_pollable()?,))
         })?;
     }
+    open_through_the_ledger(linker)?;
+    drop_through_the_ledger(linker)?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
-fn ready(resources: &mut ResourceTable) -> wasmtime::Result<Resource<DynPollable>> {
-    let over = resources.push(Over)?;
-    subscribe(resources, over)
+/// Whatever gives the guest a handle notes it. These are all: there are no files and no sockets, nothing is a terminal,
+/// and no stream fails with an error.
+fn open_through_the_ledger(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    type Context<'a> = StoreContextMut<'a, HostState>;
+    linker
+        .instance("wasi:cli/stdin@0.2.12")?
+        .func_wrap("get-stdin", |mut store: Context<'_>, (): ()| Ok((store.data_mut().open_input()?,)))?;
+    linker.instance("wasi:cli/stdout@0.2.12")?.func_wrap("get-stdout", |mut store: Context<'_>, (): ()| {
+        Ok((store.data_mut().open_output(Held::Stdout)?,))
+    })?;
+    linker.instance("wasi:cli/stderr@0.2.12")?.func_wrap("get-stderr", |mut store: Context<'_>, (): ()| {
+        Ok((store.data_mut().open_output(Held::Stderr)?,))
+    })?;
+    // Unlike wasmtime-wasi's, they have no tie to their stream, which an image could not hold.
+    let mut streams = linker.instance(STREAMS)?;
+    streams
+        .func_wrap("[method]input-stream.subscribe", |mut store: Context<'_>, (_,): (Resource<DynInputStream>,)| {
+            Ok((store.data_mut().open_pollable()?,))
+        })?;
+    streams.func_wrap(
+        "[method]output-stream.subscribe",
+        |mut store: Context<'_>, (_,): (Resource<DynOutputStream>,)| Ok((store.data_mut().open_pollable()?,)),
+    )?;
+    // All are ready. wasmtime-wasi tells that in the order of numbers that another node need not have.
+    linker.instance(POLL)?.func_wrap("poll", |_: Context<'_>, (list,): (Vec<Resource<DynPollable>>,)| {
+        match list.is_empty() {
+            true => Err(wasmtime::Error::msg("empty poll list")),
+            false => Ok(((0..list.len() as u32).collect::<Vec<_>>(),)),
+        }
+    })?;
+    linker.instance("wasi:sockets/instance-network@0.2.12")?.func_wrap(
+        "instance-network",
+        |mut store: Context<'_>, (): ()| {
+            let network = store.data_mut().sockets().instance_network()?;
+            store.data_mut().ledger.open(Held::Network, network.rep())?;
+            Ok((network,))
+        },
+    )
 }
 
-/// A sleep that has ended.
+/// Whatever drops one notes that too.
+fn drop_through_the_ledger(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    let mut streams = linker.instance(STREAMS)?;
+    streams.resource("input-stream", ResourceType::host::<DynInputStream>(), |mut store, number| {
+        store.data_mut().close::<DynInputStream>(number).map(drop)
+    })?;
+    streams.resource("output-stream", ResourceType::host::<DynOutputStream>(), |mut store, number| {
+        store.data_mut().close::<DynOutputStream>(number).map(drop)
+    })?;
+    linker.instance(POLL)?.resource("pollable", ResourceType::host::<DynPollable>(), |mut store, number| {
+        store.data_mut().ledger.close(number);
+        HostPollable::drop(&mut store.data_mut().resources, Resource::new_own(number))
+    })?;
+    let network = ResourceType::host::<Network>();
+    linker
+        .instance("wasi:sockets/network@0.2.12")?
+        .resource("network", network, |mut store, number| store.data_mut().close::<Network>(number).map(drop))
+}
+
+impl HostState {
+    pub(super) fn open_input(&mut self) -> wasmtime::Result<Resource<DynInputStream>> {
+        let stream: DynInputStream = Box::new(ClosedInputStream);
+        let handle = self.resources.push(stream)?;
+        self.ledger.open(Held::Stdin, handle.rep())?;
+        Ok(handle)
+    }
+
+    /// The standard error, or else the standard output.
+    pub(super) fn open_output(&mut self, held: Held) -> wasmtime::Result<Resource<DynOutputStream>> {
+        let number = if held == Held::Stderr { 2 } else { 1 };
+        let stream: DynOutputStream = Box::new(Stream { logs: self.logs.clone(), stream: number });
+        let handle = self.resources.push(stream)?;
+        self.ledger.open(held, handle.rep())?;
+        Ok(handle)
+    }
+
+    pub(super) fn open_pollable(&mut self) -> wasmtime::Result<Resource<DynPollable>> {
+        let over = self.resources.push(Over)?;
+        let handle = subscribe(&mut self.resources, over)?;
+        self.ledger.open(Held::Pollable, handle.rep())?;
+        Ok(handle)
+    }
+
+    fn close<T: Send + 'static>(&mut self, number: u32) -> wasmtime::Result<T> {
+        self.ledger.close(number);
+        Ok(self.resources.delete(Resource::<T>::new_own(number))?)
+    }
+}
+
+/// What is always ready: a sleep that has ended, a stream that never waits.
 struct Over;
 
 #[wasmtime_wasi::async_trait]
@@ -109,27 +201,10 @@ impl rand_pcg::rand_core::TryRng for Random {
     }
 }
 
-#[derive(Clone)]
+/// The standard output or error.
 struct Stream {
     logs: Logs,
     stream: u32,
-}
-
-impl IsTerminal for Stream {
-    fn is_terminal(&self) -> bool {
-        false
-    }
-}
-
-impl StdoutStream for Stream {
-    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-        // Only the asynchronous WASI 0.3 asks for this, which is not linked.
-        Box::new(tokio::io::sink())
-    }
-
-    fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.clone())
-    }
 }
 
 #[wasmtime_wasi::async_trait]

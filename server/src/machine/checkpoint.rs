@@ -58,6 +58,7 @@ impl Checkpoint {
             boot: self.boot,
             ticking: self.ticking,
             index,
+            handles: &self.image.handles,
         };
         Ok(digest::state(digest::pages(&self.image.memories)?, &rest))
     }

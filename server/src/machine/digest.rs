@@ -11,7 +11,7 @@
 
 use crate::digest::{Digest, Digests};
 use crate::fault::Fault;
-use crate::guest::{Pages, Source};
+use crate::guest::{Handles, Pages, Source};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -64,11 +64,18 @@ pub(super) struct Rest<'a> {
     pub(super) ticking: bool,
     /// The entry after which the state stands.
     pub(super) index: u64,
+    /// Behind all else, and only if there ever were any.
+    #[serde(skip)]
+    pub(super) handles: &'a Handles,
 }
 
 /// The state digest, given the sum over all pages.
 pub(super) fn state(pages: u128, rest: &Rest<'_>) -> Digest {
-    let bytes = postcard::to_extend(rest, pages.to_le_bytes().to_vec());
+    let bytes =
+        postcard::to_extend(rest, pages.to_le_bytes().to_vec()).and_then(|bytes| match rest.handles.is_empty() {
+            true => Ok(bytes),
+            false => postcard::to_extend(rest.handles, bytes),
+        });
     Digest(xxh3_128(&bytes.expect("numbers and bytes can be encoded, and a vector takes them all")))
 }
 
@@ -142,7 +149,8 @@ mod tests {
     }
 
     fn rest<'a>(source: &'a Source) -> Rest<'a> {
-        Rest { memories: &[1 << 16], globals: b"globals", source, boot: 1, ticking: true, index: 9 }
+        const NONE: &Handles = &Handles::NONE;
+        Rest { memories: &[1 << 16], globals: b"globals", source, boot: 1, ticking: true, index: 9, handles: NONE }
     }
 
     /// Values in the field: a change of the definition must be a change of the formats that carry digests.
@@ -175,6 +183,7 @@ mod tests {
         let source = Source::default();
         let mut later = source.clone();
         later.advance(1);
+        let handles = postcard::from_bytes(&[1, 1, 1, 0]).unwrap();
         let pages = sum(&[(0, 4096, b"x")]);
         let whole = state(pages, &rest(&source));
         for other in [
@@ -185,6 +194,7 @@ mod tests {
             state(pages, &Rest { boot: 2, ..rest(&source) }),
             state(pages, &Rest { ticking: false, ..rest(&source) }),
             state(pages, &Rest { index: 10, ..rest(&source) }),
+            state(pages, &Rest { handles: &handles, ..rest(&source) }),
         ] {
             assert_ne!(whole, other);
         }

@@ -6,12 +6,13 @@ use super::snapshot;
 use crate::command::Command;
 use crate::digest::Digest;
 use crate::fault::Fault;
-use crate::guest::Guest;
+use crate::guest::{Guest, PortableError};
 use crate::replies::Replies;
 use crate::storage::snapshots::Snapshots;
 use crate::type_config::{Entry, Node, NodeId};
 use openraft::EntryPayload;
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::sync::Arc;
 
 pub struct Offline {
@@ -91,6 +92,11 @@ impl Offline {
         };
         self.applied = Some(index);
         Ok(Applied { index, content, replies })
+    }
+
+    /// Has the guest write the state in a form of its own, from a copy, so that the state stays as it is.
+    pub fn save<W: Write + Send + 'static>(&mut self, output: W) -> Result<W, PortableError> {
+        self.replica.copy()?.save(output)
     }
 
     /// The last entry applied.

@@ -226,6 +226,15 @@ impl Replica {
         Ok(self.base.clone())
     }
 
+    /// An instance of its own with the state as it stands, in which time does not pass. It is held to what this process
+    /// was started with, for what it does is not replicated.
+    pub(super) fn copy(&mut self) -> Result<Instance, Fault> {
+        let mut copy = self.checkpoint()?.instance(&self.guest)?;
+        copy.set_limits(self.guest.limits());
+        copy.with_source(|source| *source = source.for_reads());
+        Ok(copy)
+    }
+
     /// Runs all commands in one call of the guest, if it can take that.
     fn run(&mut self, header: &Header, commands: &[Command]) -> Result<Output, Failure> {
         self.begin(header);

@@ -11,9 +11,10 @@
 //! that adds to another has all pages that have changed since, and is taken when that is much less.
 
 use super::checkpoint::Checkpoint;
+use super::portable::Imported;
 use crate::digest::{Digest, Digests};
 use crate::fault::Fault;
-use crate::guest::{Guest, Image, Pages, Source};
+use crate::guest::{Guest, Handles, Image, Pages, Source};
 use crate::settings::{self, Settings};
 use crate::storage::snapshots::{self, INCREMENTS_MAX, SnapshotInfo, SnapshotWriter, Snapshots};
 use crate::type_config::{LogId, Membership, Node, NodeId, SnapshotMeta};
@@ -49,6 +50,8 @@ pub struct Header {
     globals: Vec<u8>,
     /// Size of each memory.
     memories: Vec<u64>,
+    /// WASI handles that the guest has.
+    handles: Handles,
 }
 
 impl Header {
@@ -114,6 +117,7 @@ pub(super) fn write(
         state: checkpoint.digest(index(meta))?,
         globals: image.globals.clone(),
         memories: image.memories.iter().map(|pages| pages.bytes()).collect(),
+        handles: image.handles.clone(),
     };
     let parent = parent(snapshots, &image.memories);
     let (term, index) = meta.last_log_id.map_or((0, 0), |id| (id.leader_id.term, id.index));
@@ -191,7 +195,8 @@ pub(super) fn read(snapshots: &Snapshots, guest: &Guest, id: &str) -> Result<(Sn
     if header.module != guest.hash() {
         return Err(Error::Module { theirs: header.module, ours: guest.hash().to_owned() });
     }
-    let image = Image::new(header.globals, memories);
+    let mut image = Image::new(header.globals, memories);
+    image.handles = header.handles;
     let settings = match header.settings.is_empty() {
         true => None,
         false => Some(Arc::new(Settings::decode(&header.settings)?)),
@@ -264,11 +269,35 @@ pub fn adopt(
     let last_log_id = meta.last_log_id.ok_or(Error::Empty)?;
     // The nodes it names belong to the other cluster.
     std::fs::remove_file(snapshots.path(&imported.id)?).map_err(Error::Remove)?;
+    write_first(snapshots, guest, &checkpoint, last_log_id, (voters, nodes))?;
+    Ok(last_log_id)
+}
+
+/// Writes a state that a guest has loaded as the first one of a new cluster with this membership, as if it stood after
+/// the entry `last`.
+pub fn found(
+    snapshots: &Snapshots,
+    guest: &Guest,
+    imported: &Imported,
+    last: LogId,
+    voters: BTreeSet<NodeId>,
+    nodes: BTreeMap<NodeId, Node>,
+) -> Result<(), Error> {
+    write_first(snapshots, guest, &imported.0, last, (voters, nodes))
+}
+
+fn write_first(
+    snapshots: &Snapshots,
+    guest: &Guest,
+    checkpoint: &Checkpoint,
+    last: LogId,
+    (voters, nodes): (BTreeSet<NodeId>, BTreeMap<NodeId, Node>),
+) -> Result<(), Error> {
     let membership =
         openraft::Membership::new(vec![voters], nodes).map_err(|error| Error::Membership(Box::new(error)))?;
-    let last_membership = Membership::new(Some(last_log_id), membership);
-    write(snapshots, guest, &SnapshotMeta { last_log_id: Some(last_log_id), last_membership }, &checkpoint)?;
-    Ok(last_log_id)
+    let last_membership = Membership::new(Some(last), membership);
+    write(snapshots, guest, &SnapshotMeta { last_log_id: Some(last), last_membership }, checkpoint)?;
+    Ok(())
 }
 
 fn index(meta: &SnapshotMeta) -> u64 {

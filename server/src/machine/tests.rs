@@ -1,3 +1,4 @@
+mod handles;
 mod settings;
 
 use super::checkpoint::Checkpoint;

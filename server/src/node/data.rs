@@ -1,26 +1,35 @@
-//! The data directory: whose it is, and a new one from a snapshot.
+//! The data directory: whose it is, and a new one from a snapshot or from an export.
 
+use super::import;
 use crate::config::Config;
 use crate::fault::Alarm;
 use crate::guest::Guest;
-use crate::machine::snapshot;
+use crate::machine::{Imported, snapshot};
 use crate::raft;
 use crate::storage::log::{self, LogStorage};
-use crate::storage::schema::{ClusterId, Identity, Standing};
+use crate::storage::schema::{ClusterId, Identity, Standing, log_id};
 use crate::storage::snapshots::{self, Snapshots};
 use crate::storage::{self, DataDir, ward};
-use crate::type_config::{Node, NodeId};
+use crate::type_config::{LogId, Node, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The node that begins a cluster; those that join draw their numbers.
 pub(super) const FIRST_NODE: NodeId = 1;
 
+/// The entry that an imported state takes the place of. Not 0: the log of a machine whose state is lost must not look as
+/// if it went back to the beginning.
+fn imported_entry() -> LogId {
+    log_id(1, 1)
+}
+
 /// An open data directory.
 pub(super) struct Data {
     pub(super) dir: DataDir,
     pub(super) log: LogStorage,
     pub(super) snapshots: Snapshots,
+    /// What `--import` names, if that was to be loaded.
+    imported: Option<Imported>,
 }
 
 /// Why the data directory cannot be used.
@@ -39,12 +48,18 @@ pub enum Error {
          another state; start with that module, or with another --dir"
     )]
     Module { theirs: String, ours: String },
-    #[error("an earlier --restore did not finish; remove {0} and repeat it")]
+    #[error("an earlier --restore or --import did not finish; remove {0} and repeat it")]
     HalfRestored(String),
     #[error("cannot restore from {path}")]
     Restore { path: String, source: snapshot::Error },
     #[error("cannot restore from {path}")]
     RestoreLog { path: String, source: std::io::Error },
+    #[error("cannot import {path}")]
+    Import { path: String, source: import::Error },
+    #[error("the imported state cannot be kept")]
+    Found(#[source] snapshot::Error),
+    #[error("the log cannot begin behind the imported state")]
+    ImportLog(#[source] std::io::Error),
     #[error("the node's identity cannot be saved")]
     SaveIdentity(#[source] std::io::Error),
     #[error("--force-new-cluster needs the data of a node, and {0} has none; check --dir and --id")]
@@ -60,7 +75,13 @@ pub enum Error {
 impl Data {
     /// Opens `DIR/GUEST/ID`, or makes it.
     pub(super) fn open(config: &Config, guest: &Guest, alarm: &Alarm) -> Result<Data, Error> {
-        let dir = DataDir::open(config.dir.join(&guest.description().name).join(&config.node_name))?;
+        let path = config.dir.join(&guest.description().name).join(&config.node_name);
+        // Before there is a directory: what cannot be imported leaves none behind.
+        let imported = match &config.import {
+            Some(export) if !storage::is_used(&path) => Some(import(guest, export)?),
+            _ => None,
+        };
+        let dir = DataDir::open(path)?;
         let (log, fault) = LogStorage::open(&dir.log_path(), !config.sync)?;
         let alarm = alarm.clone();
         tokio::spawn(async move {
@@ -73,7 +94,7 @@ impl Data {
         if !config.sync {
             tracing::warn!("--nosync: what was acknowledged in the last second is lost if this machine fails");
         }
-        Ok(Data { dir, log, snapshots })
+        Ok(Data { dir, log, snapshots, imported })
     }
 
     /// Whose data it is; `None` if it is new.
@@ -87,28 +108,51 @@ impl Data {
         }
         // The nodes of --bootstrap-expect are always started by the same command.
         let joins = !config.join.is_empty() && config.bootstrap_expect < 2 && identity.standing == Standing::Member;
-        let ignored = [("--restore", config.restore.is_some()), ("--join", joins)];
+        let ignored =
+            [("--restore", config.restore.is_some()), ("--import", config.import.is_some()), ("--join", joins)];
         for (flag, _) in ignored.iter().filter(|(_, given)| *given) {
             tracing::warn!(dir = %self.dir.path().display(), "{flag} is ignored: the data directory exists");
         }
         Ok(Some(identity))
     }
 
-    /// A new cluster of this node alone: empty, or with the state of the snapshot that `--restore` names. The identity
-    /// is saved last: without it, nothing before counts.
+    /// A new cluster of this node alone: empty, or with the state of the snapshot that `--restore` or of the export that
+    /// `--import` names. The identity is saved last: without it, nothing before counts.
     pub(super) async fn create(&self, config: &Config, guest: &Guest, address: &str) -> Result<Identity, Error> {
         let dir = self.dir.path().display();
         let log = self.log.status();
-        match &config.restore {
-            Some(_) if log.last.is_some() || log.purged.is_some() => return Err(Error::HalfRestored(dir.to_string())),
-            Some(path) => restore(config, guest, address, path, &self.log, &self.snapshots).await?,
-            None if !self.snapshots.list()?.is_empty() => return Err(Error::HalfRestored(dir.to_string())),
-            None => {}
+        let is_begun = log.last.is_some() || log.purged.is_some();
+        match (&config.restore, &config.import) {
+            (Some(_), _) | (_, Some(_)) if is_begun => return Err(Error::HalfRestored(dir.to_string())),
+            (Some(path), _) => restore(config, guest, address, path, &self.log, &self.snapshots).await?,
+            (None, Some(path)) => self.found_on(config, guest, address, path).await?,
+            (None, None) if !self.snapshots.list()?.is_empty() => return Err(Error::HalfRestored(dir.to_string())),
+            (None, None) => {}
         }
         let cluster_id = ClusterId::random().map_err(Error::Entropy)?;
         let identity = self.save(config, guest, cluster_id, FIRST_NODE, Standing::Member).await?;
         tracing::info!(%dir, cluster = %cluster_id, "created a new cluster of one node");
         Ok(identity)
+    }
+
+    /// Makes the state that was imported the one that the log begins behind.
+    async fn found_on(&self, config: &Config, guest: &Guest, address: &str, path: &Path) -> Result<(), Error> {
+        let loaded;
+        let imported = match &self.imported {
+            Some(imported) => imported,
+            // The directory is there, and nothing in it counts yet.
+            None => {
+                loaded = import(guest, path)?;
+                &loaded
+            }
+        };
+        remove_all(&self.snapshots).map_err(Error::ImportLog)?;
+        let last = imported_entry();
+        let (voters, members) = (BTreeSet::from([FIRST_NODE]), members(config, address));
+        snapshot::found(&self.snapshots, guest, imported, last, voters, members).map_err(Error::Found)?;
+        raft::begin_after(&self.log, last, FIRST_NODE).await.map_err(Error::ImportLog)?;
+        tracing::info!(export = %path.display(), "imported the state of another cluster");
+        Ok(())
     }
 
     /// A node of a cluster that has not taken it in yet, or not begun.
@@ -191,18 +235,30 @@ async fn restore(
     snapshots: &Snapshots,
 ) -> Result<(), Error> {
     let shown = path.display().to_string();
-    // What an earlier try left is of no use, and might be newer.
-    for old in snapshots.list()? {
-        let removed = std::fs::remove_file(snapshots.path(&old.id)?);
-        removed.map_err(|source| Error::RestoreLog { path: shown.clone(), source })?;
-    }
-    let node = Node { name: config.node_name.clone(), address: address.to_owned() };
-    let members = BTreeMap::from([(FIRST_NODE, node)]);
-    let adopted = snapshot::adopt(snapshots, guest, path, BTreeSet::from([FIRST_NODE]), members);
+    remove_all(snapshots).map_err(|source| Error::RestoreLog { path: shown.clone(), source })?;
+    let adopted = snapshot::adopt(snapshots, guest, path, BTreeSet::from([FIRST_NODE]), members(config, address));
     let last = adopted.map_err(|source| Error::Restore { path: shown.clone(), source })?;
     raft::begin_after(log, last, FIRST_NODE)
         .await
         .map_err(|source| Error::RestoreLog { path: shown.clone(), source })?;
     tracing::info!(snapshot = shown, index = last.index, "restored the state of a snapshot");
     Ok(())
+}
+
+/// The only member of a new cluster.
+fn members(config: &Config, address: &str) -> BTreeMap<NodeId, Node> {
+    let node = Node { name: config.node_name.clone(), address: address.to_owned() };
+    BTreeMap::from([(FIRST_NODE, node)])
+}
+
+/// What an earlier try left is of no use, and might be newer.
+fn remove_all(snapshots: &Snapshots) -> std::io::Result<()> {
+    for old in snapshots.list().map_err(std::io::Error::other)? {
+        std::fs::remove_file(snapshots.path(&old.id).map_err(std::io::Error::other)?)?;
+    }
+    Ok(())
+}
+
+fn import(guest: &Guest, path: &Path) -> Result<Imported, Error> {
+    import::load(guest, path).map_err(|source| Error::Import { path: path.display().to_string(), source })
 }

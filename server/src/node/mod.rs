@@ -7,6 +7,7 @@ mod advertised;
 mod credentials;
 mod data;
 mod entrance;
+mod import;
 mod options;
 mod reception;
 

@@ -15,8 +15,9 @@ use crate::fault::{Fault, chain};
 use crate::guest::{self, Guest, Limits};
 use crate::machine::{Applied, Content, Offline, RestoreError, snapshot};
 use crate::module::Module;
+use crate::storage::schema::Identity;
 use crate::storage::snapshots::{self, SnapshotInfo, Snapshots};
-use crate::storage::{self, DataDir, log};
+use crate::storage::{self, DataDir, log, ward};
 use crate::type_config::{Entry, NodeId};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -79,10 +80,12 @@ pub enum Error {
     Fault(#[from] Fault),
     #[error("cannot print")]
     Print(#[from] io::Error),
-    #[error("the thread for the guest could not be started")]
+    #[error("the guest could not be run")]
     Thread(#[source] io::Error),
-    #[error("the replay panicked")]
-    Panicked,
+    #[error(transparent)]
+    Ward(#[from] ward::Error),
+    #[error("the state of the node in {0} is known to be wrong: it is in quarantine; take another node's")]
+    Quarantined(String),
 }
 
 /// A line of `--trace`.
@@ -109,38 +112,83 @@ pub type Trace<'a> = Option<&'a mut (dyn FnMut(&Line) -> io::Result<()> + Send)>
 
 /// Replays a log.
 pub fn replay(options: &Options, trace: Trace<'_>) -> Result<Outcome, Error> {
-    // The guest may need all the stack that it can have.
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("apply".to_owned()).stack_size(guest::THREAD_STACK_BYTES);
-        let replaying = thread.spawn_scoped(scope, || replay_here(options, trace)).map_err(Error::Thread)?;
-        replaying.join().unwrap_or(Err(Error::Panicked))
-    })
+    guest::on_guest_thread("apply", || replay_here(options, trace)).unwrap_or_else(|error| Err(Error::Thread(error)))
+}
+
+/// The guest and the state of a node after the last entry that is to be applied. With `original` only: the module that
+/// wrote the log is the only one that this state fits. To be called on a thread for guests.
+pub fn recall(options: &Options) -> Result<Recalled, Error> {
+    let dir = DataDir::open_to_read(storage::find(&options.data)?)?;
+    if dir.ward().quarantined()?.is_some() {
+        return Err(Error::Quarantined(dir.path().display().to_string()));
+    }
+    let node = Kept::read(&dir)?;
+    let guest = Modules::load(options, &node.identity.module)?.original;
+    let span = Span::of(&node.contents, node.is_alone(), options)?;
+    let (mut machine, start) = start(&node.snapshots, node.listed.clone(), &span, options, &guest)?;
+    // All that is needed is in memory: a node may have its directory back.
+    drop(dir);
+    let entries = span.after(machine.applied());
+    let mut progress = Progress::new(entries);
+    for entry in entries {
+        progress.at(machine.apply(entry)?.index);
+    }
+    Ok(Recalled { guest, machine, skipped: start.skipped })
+}
+
+/// What a node knew when it ended.
+pub struct Recalled {
+    pub guest: Arc<Guest>,
+    pub machine: Offline,
+    /// Snapshots that could not be used, with the reason.
+    pub skipped: Vec<String>,
 }
 
 fn replay_here(options: &Options, trace: Trace<'_>) -> Result<Outcome, Error> {
     let dir = DataDir::open_to_read(storage::find(&options.data)?)?;
-    let contents = log::read(&dir.log_path())?;
-    let Some(identity) = &contents.identity else { return Err(Error::New(dir.path().display().to_string())) };
-    let modules = Modules::load(options, &identity.module)?;
+    let node = Kept::read(&dir)?;
+    let modules = Modules::load(options, &node.identity.module)?;
     if modules.other.is_some() && options.from.is_some() {
         return Err(Error::FromWithOther);
     }
-    let snapshots = Snapshots::open_to_read(dir.snapshots_path());
-    let listed = if dir.snapshots_path().is_dir() { snapshots.list()? } else { Vec::new() };
-    let alone = contents.voters().or_else(|| voters(&snapshots, &listed)) == Some(BTreeSet::from([identity.node_id]));
-    let span = Span::of(&contents, alone, options)?;
+    let span = Span::of(&node.contents, node.is_alone(), options)?;
     match modules.other {
         Some(other) => {
             drop(dir);
             compare::compare(&span, &modules.original, &other, trace).map(Outcome::Compared)
         }
         None => {
-            let (machine, start) = start(&snapshots, listed, &span, options, &modules.original)?;
+            let (machine, start) = start(&node.snapshots, node.listed.clone(), &span, options, &modules.original)?;
             // All that is needed is in memory: a node may have its directory back.
             let path = dir.path().display().to_string();
             drop(dir);
             Report::of(path, &span, &modules.original, machine, start, trace).map(Outcome::Replayed)
         }
+    }
+}
+
+/// What a node has kept.
+struct Kept {
+    identity: Identity,
+    contents: log::Contents,
+    snapshots: Snapshots,
+    /// Newest first.
+    listed: Vec<SnapshotInfo>,
+}
+
+impl Kept {
+    fn read(dir: &DataDir) -> Result<Kept, Error> {
+        let contents = log::read(&dir.log_path())?;
+        let identity = contents.identity.clone().ok_or_else(|| Error::New(dir.path().display().to_string()))?;
+        let snapshots = Snapshots::open_to_read(dir.snapshots_path());
+        let listed = if dir.snapshots_path().is_dir() { snapshots.list()? } else { Vec::new() };
+        Ok(Kept { identity, contents, snapshots, listed })
+    }
+
+    /// Whether the node is its cluster's only voter.
+    fn is_alone(&self) -> bool {
+        let voters = self.contents.voters().or_else(|| voters(&self.snapshots, &self.listed));
+        voters == Some(BTreeSet::from([self.identity.node_id]))
     }
 }
 

@@ -9,9 +9,13 @@
 //! evidence/    what was found out about such states: see `ward`
 //! ```
 //!
+//! Exports (`export`) are files outside of it, for operators to carry to another cluster.
+//!
 //! `node` opens the directory and gives the log to `raft` and the snapshots to `machine`. Nothing here knows a rule of
 //! Raft beyond the contracts of openraft's storage traits, and only this folder names redb.
 
+pub mod export;
+mod frames;
 pub mod log;
 pub mod schema;
 pub mod snapshots;
@@ -179,6 +183,11 @@ fn in_use(dir: &Path, lock: File) -> Error {
     let _ = lock.take(20).read_to_string(&mut holder);
     let holder = if holder.trim().is_empty() { "unknown".to_owned() } else { holder.trim().to_owned() };
     Error::InUse { path: dir.to_owned(), holder }
+}
+
+/// Whether a node has ever kept anything in the directory `path`.
+pub fn is_used(path: &Path) -> bool {
+    path.join(LOG).exists()
 }
 
 /// The node's own directory: `dir` itself, or the only one below it.

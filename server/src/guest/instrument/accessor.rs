@@ -14,6 +14,9 @@ pub(super) const SAVE: &str = "save";
 /// Copies them back.
 pub(super) const LOAD: &str = "load";
 
+/// Returns the index of the handle that it is given.
+pub(super) const ADOPT: &str = "adopt";
+
 /// Grows memory `n` of the component by a number of wasm pages; -1 when it cannot.
 pub(super) fn grow(memory: usize) -> String {
     format!("grow{memory}")
@@ -26,6 +29,8 @@ pub(super) struct Accessor {
     globals: Vec<wasmparser::ValType>,
     /// True for 64-bit ones.
     memories: Vec<bool>,
+    /// Whether it takes handles.
+    pub(super) adopts: bool,
 }
 
 impl Accessor {
@@ -74,6 +79,11 @@ impl Accessor {
             let value = if *wide { ValType::I64 } else { ValType::I32 };
             add(&grow(index), Some(value), &|out| {
                 out.local_get(0).memory_grow(index as u32);
+            });
+        }
+        if self.adopts {
+            add(ADOPT, Some(ValType::I32), &|out| {
+                out.local_get(0);
             });
         }
         let mut module = Module::new();

@@ -2,7 +2,7 @@
 
 use super::accessor::{self, Accessor};
 use super::survey::{Made, Survey};
-use super::{ACCESS, Error, KEEPERS_MAX, Plan, STACK_SLOTS, grow, keeper, load, save};
+use super::{ACCESS, Error, KEEPERS_MAX, Plan, Resource, STACK_SLOTS, adopt, dispose, grow, keeper, load, save};
 use std::convert::Infallible;
 use wasm_encoder::reencode::{self, Reencode, ReencodeComponent, component_utils};
 use wasm_encoder::{
@@ -22,7 +22,9 @@ pub(crate) fn instrument(wasm: &[u8]) -> Result<(Vec<u8>, Plan), Error> {
     // The components of a call chain are on the stack together, each with its own counter.
     let stack_slots = STACK_SLOTS / keepers.max(1);
     let component = Rewrite { survey: &survey, outer: Vec::new(), stack_slots, next_module: 0, next_component: 0 };
-    Ok((component.rewrite(Parser::new(0), wasm, wasm)?.finish(), survey.plan()))
+    let rewritten = component.rewrite(Parser::new(0), wasm, wasm)?.finish();
+    let resources = survey.resources().into_iter().map(|(resource, _)| resource).collect();
+    Ok((rewritten, Plan { resources, ..survey.plan() }))
 }
 
 /// Copies one component. The keeper comes first in the index spaces of core modules and of core instances, so all
@@ -88,13 +90,22 @@ impl Rewrite<'_> {
                 Made::Nested { component, instance } => exports.pass_on(out, *instance, &component.plan()),
             }
         }
+        for (resource, ty) in self.resources() {
+            exports.hold(out, &mut own, resource, ty);
+        }
         exports.finish(out);
         Ok(())
+    }
+
+    /// Those whose handles this component takes from the host, with the indices of their types.
+    fn resources(&self) -> Vec<(Resource, u32)> {
+        if self.outer.is_empty() { self.survey.resources() } else { Vec::new() }
     }
 
     /// Adds the accessor; the index of its core instance.
     fn instantiate_accessor(&self, out: &mut Component) -> Result<u32, reencode::Error> {
         let mut accessor = Accessor::default();
+        accessor.adopts = !self.resources().is_empty();
         let mut arguments = Vec::new();
         for made in &self.survey.made {
             let Made::Core { module, instance } = made else { continue };
@@ -162,6 +173,28 @@ impl Exports {
         own.functions += 1;
         own.types += 1;
         self.add(name);
+    }
+
+    /// Lifts what gives the component a handle of this type, and what drops one.
+    fn hold(&mut self, out: &mut Component, own: &mut Own, resource: Resource, ty: u32) {
+        let mut aliases = ComponentAliasSection::new();
+        let name = accessor::ADOPT;
+        aliases.alias(Alias::CoreInstanceExport { instance: own.instance, kind: ExportKind::Func, name });
+        let (handle, adopting, dropping) = (own.types, own.types + 1, own.types + 2);
+        let index = ComponentValType::Primitive(PrimitiveValType::U32);
+        let mut types = ComponentTypeSection::new();
+        types.defined_type().own(ty);
+        types.function().params([("handle", ComponentValType::Type(handle))]).result(Some(index));
+        types.function().params([("index", index)]).result(None);
+        let mut functions = CanonicalFunctionSection::new();
+        functions.lift(own.functions, adopting, []);
+        functions.resource_drop(ty);
+        functions.lift(own.functions + 1, dropping, []);
+        out.section(&aliases).section(&types).section(&functions);
+        own.functions += 2;
+        own.types += 3;
+        self.add(adopt(resource));
+        self.add(dispose(resource));
     }
 
     /// Exports what a nested component exports, under the numbers that follow.

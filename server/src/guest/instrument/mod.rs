@@ -4,7 +4,8 @@
 //! The component model hides the memories and globals inside a component. So every core module gets exports for its
 //! memories and mutable globals, and two more core modules are added: the *keeper*, which comes first and has a memory
 //! that the host can see, and the *accessor*, which comes last, imports everything, and copies the globals to and from
-//! the keeper's memory. A component nested in another gets both as well, and what it so exports is passed on outwards.
+//! the keeper's memory. The outermost component also lets the host put WASI handles into its table, for those that an
+//! image has. A component nested in another gets both as well, and what it so exports is passed on outwards.
 //! Functions that call take their frame's cost from a counter that the keeper holds (`stack`). The guest knows nothing
 //! of this. What cannot be captured so (tables changed at run time, references in globals, …) is refused here, with
 //! the reason, rather than restored wrongly later.
@@ -52,6 +53,46 @@ pub(super) fn grow(memory: usize) -> String {
     format!("grow{memory}")
 }
 
+/// The function that gives the guest a handle of this resource type and returns its index.
+pub(super) fn adopt(resource: Resource) -> String {
+    format!("adopt-{}", resource.name())
+}
+
+/// The function that drops the handle with an index.
+pub(super) fn dispose(resource: Resource) -> String {
+    format!("drop-{}", resource.name())
+}
+
+/// A resource type of WASI whose handles the host can put into the table of the component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Resource {
+    InputStream,
+    OutputStream,
+    Pollable,
+}
+
+impl Resource {
+    fn name(self) -> &'static str {
+        match self {
+            Resource::InputStream => "input-stream",
+            Resource::OutputStream => "output-stream",
+            Resource::Pollable => "pollable",
+        }
+    }
+
+    /// The one with this name in an interface, whose name may end in a version.
+    fn named(interface: &str, name: &str) -> Option<Resource> {
+        let interface = interface.split('@').next().unwrap_or_default();
+        let known = [
+            ("wasi:io/streams", Resource::InputStream),
+            ("wasi:io/streams", Resource::OutputStream),
+            ("wasi:io/poll", Resource::Pollable),
+        ];
+        let found = known.into_iter().find(|known| known.0 == interface && known.1.name() == name);
+        found.map(|(_, resource)| resource)
+    }
+}
+
 /// What a rewritten component offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
@@ -59,6 +100,8 @@ pub(super) struct Plan {
     pub(super) globals: Vec<usize>,
     /// All memories in the order of their creation.
     pub(super) memories: Vec<PlannedMemory>,
+    /// The resource types whose handles the host can give to the component.
+    pub(super) resources: Vec<Resource>,
 }
 
 /// What a memory is for.

@@ -1,11 +1,12 @@
 //! What a component is made of: its modules, rewritten, and what it instantiates, in order.
 
 use super::core_module::CoreModule;
-use super::{Error, Plan, PlannedMemory};
+use super::{Error, Plan, PlannedMemory, Resource};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use wasmparser::{
     CanonicalFunction, Chunk, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
-    ExternalKind, Instance, Parser, Payload,
+    ComponentType, ComponentTypeRef, ExternalKind, Instance, Parser, Payload, TypeBounds,
 };
 
 /// How many of each there are: the index that the next one gets.
@@ -38,6 +39,14 @@ pub(super) struct Survey {
     pub(super) counts: Counts,
     /// How many keepers there are when it is instantiated once.
     pub(super) keepers: u32,
+    /// The names of imported instances by their index.
+    imported: BTreeMap<u32, String>,
+    /// The types of known resources that it has from imported instances.
+    known_resources: BTreeMap<Resource, u32>,
+    /// Whether it may have handles of types that are its own, or imported by themselves.
+    has_other_resources: bool,
+    /// Whether it has types from instances, which may be resources.
+    has_types_of_instances: bool,
 }
 
 impl Survey {
@@ -102,7 +111,12 @@ impl Survey {
                     self.counts.instances += 1;
                 }
             }
-            Payload::ComponentTypeSection(section) => self.counts.types += section.count(),
+            Payload::ComponentTypeSection(section) => {
+                self.counts.types += section.count();
+                for ty in section {
+                    self.has_other_resources |= matches!(ty?, ComponentType::Resource { .. });
+                }
+            }
             Payload::ComponentAliasSection(section) => {
                 for alias in section {
                     self.alias(&alias?, outer)?;
@@ -118,7 +132,15 @@ impl Survey {
             }
             Payload::ComponentImportSection(section) => {
                 for import in section {
-                    self.external(import?.ty.kind(), "imports")?;
+                    let import = import?;
+                    match import.ty {
+                        ComponentTypeRef::Instance(_) => {
+                            self.imported.insert(self.counts.instances, import.name.name.to_owned());
+                        }
+                        ComponentTypeRef::Type(TypeBounds::SubResource) => self.has_other_resources = true,
+                        _ => {}
+                    }
+                    self.external(import.ty.kind(), "imports")?;
                 }
             }
             Payload::ComponentExportSection(section) => {
@@ -138,7 +160,16 @@ impl Survey {
         match alias {
             ComponentAlias::CoreInstanceExport { kind: ExternalKind::Func, .. } => self.counts.core_functions += 1,
             ComponentAlias::CoreInstanceExport { .. } => {}
-            ComponentAlias::InstanceExport { kind, .. } => self.external(*kind, "aliases")?,
+            ComponentAlias::InstanceExport { kind, instance_index, name } => {
+                if *kind == ComponentExternalKind::Type {
+                    self.has_types_of_instances = true;
+                    let resource = self.imported.get(instance_index).and_then(|from| Resource::named(from, name));
+                    if let Some(resource) = resource {
+                        self.known_resources.entry(resource).or_insert(self.counts.types);
+                    }
+                }
+                self.external(*kind, "aliases")?;
+            }
             ComponentAlias::Outer { kind: ComponentOuterAliasKind::Type, .. } => self.counts.types += 1,
             ComponentAlias::Outer { kind: ComponentOuterAliasKind::CoreType, .. } => {}
             ComponentAlias::Outer { kind: ComponentOuterAliasKind::CoreModule, count, index } => {
@@ -170,6 +201,22 @@ impl Survey {
             other => return Err(Error::Unsupported { what: format!("{how} a {other:?}") }),
         }
         Ok(())
+    }
+
+    /// The resource types whose handles the host can put into its table, with the indices of the types; none if something
+    /// else may put handles there, of which nobody would know.
+    pub(super) fn resources(&self) -> Vec<(Resource, u32)> {
+        let is_known = !self.has_other_resources && !self.defined_components.iter().any(|nested| nested.may_hold());
+        match self.has_keeper() && is_known {
+            true => self.known_resources.iter().map(|(resource, ty)| (*resource, *ty)).collect(),
+            false => Vec::new(),
+        }
+    }
+
+    /// Whether it, or one nested in it, may have handles.
+    fn may_hold(&self) -> bool {
+        let nested = || self.defined_components.iter().any(|nested| nested.may_hold());
+        self.has_other_resources || self.has_types_of_instances || nested()
     }
 
     /// Whether it gets a keeper: it instantiates a core module that is captured or counted.

@@ -21,7 +21,7 @@ fn counts_globals_and_memories() {
          (global (mut f64) (f64.const 0)) (export \"x\" (global 0)) (func)",
     ))
     .unwrap();
-    assert_eq!(plan, Plan { globals: vec![3], memories: vec![PlannedMemory::Keeper, GUEST] });
+    assert_eq!(plan, Plan { globals: vec![3], memories: vec![PlannedMemory::Keeper, GUEST], resources: vec![] });
     assert_eq!(instrumented("(component)").unwrap(), Plan::default());
 }
 
@@ -31,7 +31,7 @@ fn a_module_instantiated_twice_counts_twice() {
                (core instance (instantiate $m)) (core instance (instantiate $m)))";
     assert_eq!(
         instrumented(wat).unwrap(),
-        Plan { globals: vec![2], memories: vec![PlannedMemory::Keeper, GUEST, GUEST] }
+        Plan { globals: vec![2], memories: vec![PlannedMemory::Keeper, GUEST, GUEST], resources: vec![] }
     );
 }
 

@@ -1,29 +1,21 @@
-//! The bytes of a snapshot file. Numbers are little endian:
+//! The bytes of a snapshot file: `frames` with the magic "uhahasnp", version 2, and the header
 //!
 //! ```text
-//! file:    magic "uhahasnp" │ u32 version (2) │ header │ chunks │ end
-//! header:  a chunk of u64 term │ u64 index │ u64 created, ms since the Unix epoch │ id of the snapshot it adds to, if any
-//! chunk:   u32 length, 1 to 1 MiB │ u32 crc32c of the bytes │ bytes
-//! end:     u32 0 │ u32 crc32c of what follows │ u64 bytes in all chunks │ sha256 of all before the end
+//! u64 term │ u64 index │ u64 created, ms since the Unix epoch │ id of the snapshot it adds to, if any     little endian
 //! ```
 //!
-//! Each chunk is checked as it is read, so a reader may use it before the end; only the end says that nothing is
-//! missing, and who installs a snapshot must have reached it.
+//! Who installs a snapshot must have reached its end.
 
 use super::{Error, SnapshotInfo, Snapshots, TEMP_SUFFIX, is_id};
-use sha2::{Digest, Sha256};
+use crate::storage::frames::{CHUNK_BYTES_MAX, FrameReader, FrameWriter, Kind, Wrong};
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
-const MAGIC: &[u8; 8] = b"uhahasnp";
-const VERSION: u32 = 2;
-/// What `SnapshotWriter::chunk` takes at most.
-pub const CHUNK_BYTES_MAX: usize = 1 << 20;
+const KIND: Kind = Kind { magic: b"uhahasnp", version: 2, mismatch: "not a snapshot" };
 const HEADER_BYTES: usize = 3 * 8;
 /// The longest id has three numbers of 64 bits.
 const PARENT_BYTES_MAX: usize = 3 * 20 + 2;
-const END_BYTES: usize = 8 + 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
@@ -38,9 +30,7 @@ pub struct SnapshotWriter {
     snapshots: Snapshots,
     header: Header,
     path: PathBuf,
-    file: BufWriter<File>,
-    sha256: Sha256,
-    bytes: u64,
+    frames: FrameWriter<BufWriter<File>>,
     finished: bool,
 }
 
@@ -79,15 +69,16 @@ impl SnapshotWriter {
         path: PathBuf,
         file: File,
     ) -> Result<SnapshotWriter, Error> {
-        let file = BufWriter::with_capacity(256 << 10, file);
-        let sha256 = Sha256::new();
-        let mut writer = SnapshotWriter { snapshots, header, path, file, sha256, bytes: 0, finished: false };
-        writer.put(MAGIC)?;
-        writer.put(&VERSION.to_le_bytes())?;
         let mut encoded = [header.term, header.index, header.created_ms].map(u64::to_le_bytes).concat();
         encoded.extend_from_slice(parent.unwrap_or_default().as_bytes());
-        writer.put_chunk(&encoded)?;
-        Ok(writer)
+        match FrameWriter::new(BufWriter::with_capacity(256 << 10, file), KIND, &encoded) {
+            Ok(frames) => Ok(SnapshotWriter { snapshots, header, path, frames, finished: false }),
+            Err(source) => {
+                // It is removed at the next open if not now.
+                let _ = fs::remove_file(&path);
+                Err(Error::Write { path, source })
+            }
+        }
     }
 
     /// Appends one chunk of at most `CHUNK_BYTES_MAX`; nothing is written for an empty one.
@@ -98,35 +89,16 @@ impl SnapshotWriter {
         if bytes.is_empty() {
             return Ok(());
         }
-        self.bytes += bytes.len() as u64;
-        self.put_chunk(bytes)
+        self.frames.chunk(bytes).map_err(|source| Error::Write { path: self.path.clone(), source })
     }
 
     /// Makes it durable under its name, and removes the oldest snapshots beyond those kept.
     pub fn finish(mut self) -> Result<SnapshotInfo, Error> {
-        let sha256 = self.sha256.clone().finalize();
-        let end = [&self.bytes.to_le_bytes()[..], &sha256].concat();
-        self.put(&0_u32.to_le_bytes())?;
-        self.put(&crc32c::crc32c(&end).to_le_bytes())?;
-        self.put(&end)?;
-        self.file
-            .flush()
-            .and_then(|()| self.file.get_ref().sync_all())
-            .map_err(|source| Error::Write { path: self.path.clone(), source })?;
+        let synced = self.frames.finish().and_then(|file| file.get_ref().sync_all());
+        synced.map_err(|source| Error::Write { path: self.path.clone(), source })?;
         let info = self.snapshots.publish(&self.path, self.header)?;
         self.finished = true;
         Ok(info)
-    }
-
-    fn put_chunk(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.put(&(bytes.len() as u32).to_le_bytes())?;
-        self.put(&crc32c::crc32c(bytes).to_le_bytes())?;
-        self.put(bytes)
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.sha256.update(bytes);
-        self.file.write_all(bytes).map_err(|source| Error::Write { path: self.path.clone(), source })
     }
 }
 
@@ -143,48 +115,26 @@ impl Drop for SnapshotWriter {
 #[derive(Debug)]
 pub struct SnapshotReader {
     path: PathBuf,
-    file: BufReader<File>,
+    frames: FrameReader<BufReader<File>>,
     header: Header,
     parent: Option<String>,
-    sha256: Sha256,
-    /// Where the next byte is read.
-    offset: u64,
-    bytes: u64,
-    ended: bool,
 }
 
 impl SnapshotReader {
     pub(super) fn open(path: PathBuf) -> Result<SnapshotReader, Error> {
         let id = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let file = File::open(&path).map_err(|source| Error::opening(&id, &path, source))?;
-        let mut reader = SnapshotReader {
-            path,
-            file: BufReader::with_capacity(256 << 10, file),
-            header: Header { term: 0, index: 0, created_ms: 0 },
-            parent: None,
-            sha256: Sha256::new(),
-            offset: 0,
-            bytes: 0,
-            ended: false,
-        };
-        if reader.take::<8>()? != *MAGIC {
-            return Err(reader.damaged("not a snapshot"));
+        let (frames, chunk) =
+            FrameReader::open(BufReader::with_capacity(256 << 10, file), KIND).map_err(|why| wrong(&path, why))?;
+        if !(HEADER_BYTES..=HEADER_BYTES + PARENT_BYTES_MAX).contains(&chunk.len()) {
+            return Err(wrong(&path, frames.damaged("a header of unknown length")));
         }
-        let version = u32::from_le_bytes(reader.take()?);
-        if version != VERSION {
-            return Err(Error::UnknownVersion { path: reader.path, version });
-        }
-        let length = u32::from_le_bytes(reader.take()?) as usize;
-        if !(HEADER_BYTES..=HEADER_BYTES + PARENT_BYTES_MAX).contains(&length) {
-            return Err(reader.damaged("a header of unknown length"));
-        }
-        let chunk = reader.chunk_of(length)?;
         let field = |at: usize| chunk[at..at + 8].iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
-        reader.header = Header { term: field(0), index: field(8), created_ms: field(16) };
+        let header = Header { term: field(0), index: field(8), created_ms: field(16) };
         let parent = std::str::from_utf8(&chunk[HEADER_BYTES..]).ok().filter(|id| id.is_empty() || is_id(id));
-        let parent = parent.ok_or_else(|| reader.damaged("a malformed parent"))?;
-        reader.parent = (!parent.is_empty()).then(|| parent.to_owned());
-        Ok(reader)
+        let parent = parent.ok_or_else(|| wrong(&path, frames.damaged("a malformed parent")))?;
+        let parent = (!parent.is_empty()).then(|| parent.to_owned());
+        Ok(SnapshotReader { path, frames, header, parent })
     }
 
     pub(super) fn header(&self) -> &Header {
@@ -198,66 +148,16 @@ impl SnapshotReader {
 
     /// The next chunk, checked; `None` once the end is reached and checked.
     pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>, Error> {
-        if self.ended {
-            return Ok(None);
-        }
-        let sha256 = self.sha256.clone().finalize();
-        let length = u32::from_le_bytes(self.take()?) as usize;
-        if length > CHUNK_BYTES_MAX {
-            return Err(self.damaged("a chunk over the limit"));
-        }
-        if length > 0 {
-            let chunk = self.chunk_of(length)?;
-            self.bytes += length as u64;
-            return Ok(Some(chunk));
-        }
-        let end = self.chunk_of(END_BYTES)?;
-        if end[..8] != self.bytes.to_le_bytes() {
-            return Err(self.damaged("the number of bytes does not match"));
-        }
-        if end[8..] != *sha256 {
-            return Err(self.damaged("the sha256 does not match"));
-        }
-        match self.file.read(&mut [0]) {
-            Ok(0) => {}
-            Ok(_) => return Err(self.damaged("bytes after the end")),
-            Err(source) => return Err(Error::Read { path: self.path.clone(), source }),
-        }
-        self.ended = true;
-        Ok(None)
+        self.frames.next_chunk().map_err(|why| wrong(&self.path, why))
     }
+}
 
-    /// The checksum and the bytes of a chunk.
-    fn chunk_of(&mut self, length: usize) -> Result<Vec<u8>, Error> {
-        let crc = u32::from_le_bytes(self.take()?);
-        let at = self.offset;
-        let mut bytes = vec![0; length];
-        self.fill(&mut bytes)?;
-        if crc32c::crc32c(&bytes) != crc {
-            self.offset = at;
-            return Err(self.damaged("checksum does not match"));
-        }
-        Ok(bytes)
-    }
-
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], Error> {
-        let mut bytes = [0; N];
-        self.fill(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Error> {
-        self.file.read_exact(bytes).map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => self.damaged("cut short"),
-            _ => Error::Read { path: self.path.clone(), source },
-        })?;
-        self.sha256.update(&*bytes);
-        self.offset += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn damaged(&self, what: &'static str) -> Error {
-        Error::Damaged { path: self.path.clone(), offset: self.offset, what }
+fn wrong(path: &Path, why: Wrong) -> Error {
+    let path = path.to_owned();
+    match why {
+        Wrong::Read(source) => Error::Read { path, source },
+        Wrong::Version(version) => Error::UnknownVersion { path, version },
+        Wrong::Damaged { offset, what } => Error::Damaged { path, offset, what },
     }
 }
 

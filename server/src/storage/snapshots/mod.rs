@@ -11,11 +11,11 @@ mod receive;
 #[cfg(test)]
 mod tests;
 
-pub use self::container::{CHUNK_BYTES_MAX, SnapshotReader, SnapshotWriter};
+pub use self::container::{SnapshotReader, SnapshotWriter};
 pub use self::error::Error;
 
 use self::container::{Header, verify};
-use super::sync_dir;
+use super::{frames, sync_dir};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -25,6 +25,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// What `SnapshotWriter::chunk` takes at most.
+pub const CHUNK_BYTES_MAX: usize = frames::CHUNK_BYTES_MAX;
 const SUFFIX: &str = ".snapshot";
 const TEMP_SUFFIX: &str = ".tmp";
 const DAMAGED_SUFFIX: &str = ".damaged";
