@@ -1,4 +1,6 @@
 mod processors;
+mod reads;
+mod refusals;
 
 use super::*;
 use crate::resp3;

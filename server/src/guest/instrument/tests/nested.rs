@@ -2,7 +2,6 @@ use super::super::{ACCESS, Error, GLOBALS_OFFSET, Plan, PlannedMemory, grow, loa
 use super::rig::{End, Program, Rig, component, rewritten, with_stack};
 use super::stack::{DOWN, deepest};
 use super::{GUEST, instrumented};
-use std::sync::Arc;
 
 /// A component whose `f(n)` adds `n` to a global and, twice, to its memory, and returns the sum of all three.
 const COUNTER: &str = r#"
