@@ -21,7 +21,22 @@ impl Module {
 
     /// The guest that does everything wrong.
     pub fn hostile() -> Module {
-        Module::file(crate::root().join("tests/guests/hostile.wat"))
+        Module::bad("hostile")
+    }
+
+    /// One of the guests that are made for tests.
+    pub fn bad(name: &str) -> Module {
+        Module::file(crate::root().join(format!("tests/guests/{name}.wat")))
+    }
+
+    /// The one that fails in the ways of Rust.
+    pub fn rash() -> Module {
+        Module::file(crate::root().join("tests/guests/prebuilt/rash.wasm"))
+    }
+
+    /// The ticket service in C, without the SDK.
+    pub fn ticket_in_c() -> Module {
+        Module::file(crate::root().join("examples/prebuilt/ticket_c.wasm"))
     }
 
     pub fn file(path: PathBuf) -> Module {

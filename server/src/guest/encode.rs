@@ -1,6 +1,6 @@
 //! Makes a component of a core module, as `wasm-tools component new` does, so that guests need no such tool.
 
-use wasmparser::{Parser, Payload};
+use wasmparser::{Parser, Payload, TypeRef};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, WorldId};
 
@@ -23,6 +23,8 @@ const INTERFACES: [&str; 4] = ["handler", "batch", "ticker", "portable"];
 pub enum Error {
     #[error("the module is not valid WebAssembly")]
     Invalid(#[from] wasmparser::BinaryReaderError),
+    #[error("the module uses a shared memory; threads are not deterministic, so build the guest without them")]
+    SharedMemory,
     #[error("the module does not fit the world `uhaha:machine/machine`; {}", super::HANDLER_EXPECTED)]
     Misfit(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("building the server's own adapter failed")]
@@ -82,6 +84,12 @@ fn scan(module: &[u8]) -> Result<Found, Error> {
                     let import = import?;
                     found.has_preview1 |= import.module == PREVIEW1_NAME;
                     found.imports_portable_io |= import.module == super::host::PORTABLE_IO;
+                    check_memory(&import.ty)?;
+                }
+            }
+            Payload::MemorySection(section) => {
+                for memory in section {
+                    check_memory(&TypeRef::Memory(memory?))?;
                 }
             }
             Payload::ExportSection(section) => {
@@ -99,6 +107,11 @@ fn scan(module: &[u8]) -> Result<Found, Error> {
         }
     }
     Ok(found)
+}
+
+/// The encoder would refuse it too, but not say why.
+fn check_memory(item: &TypeRef) -> Result<(), Error> {
+    if matches!(item, TypeRef::Memory(memory) if memory.shared) { Err(Error::SharedMemory) } else { Ok(()) }
 }
 
 /// Resolves the contract with one more world of the given items.

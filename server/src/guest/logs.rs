@@ -4,7 +4,7 @@ use super::bindings::Level;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A guest that prints without a line end is cut after this many bytes.
+/// A line is cut after this many bytes, and so is what a guest prints without a line end.
 const LINE_BYTES_MAX: usize = 4096;
 
 /// Where one instance's lines go. Clones share the rate and the unfinished lines.
@@ -79,11 +79,37 @@ impl State {
             return;
         }
         self.lines += 1;
+        let message = one_line(message);
         match level {
             Level::Debug => tracing::debug!(target: "guest", "{message}"),
             Level::Info => tracing::info!(target: "guest", "{message}"),
             Level::Warn => tracing::warn!(target: "guest", "{message}"),
             Level::Error => tracing::error!(target: "guest", "{message}"),
         }
+    }
+}
+
+/// A guest must not be able to write what looks like lines of the server.
+fn one_line(message: &str) -> String {
+    let cut = &message[..message.floor_char_boundary(LINE_BYTES_MAX)];
+    let mut line = String::with_capacity(cut.len());
+    for char in cut.chars() {
+        match char.is_control() {
+            true => line.extend(char.escape_default()),
+            false => line.push(char),
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_stays_on_one_line_and_within_its_bound() {
+        assert_eq!(one_line("as it is, ü"), "as it is, ü");
+        assert_eq!(one_line("one\n2026-01-01 ERROR forged\x1b[2J"), "one\\n2026-01-01 ERROR forged\\u{1b}[2J");
+        assert_eq!(one_line(&"ü".repeat(LINE_BYTES_MAX)), "ü".repeat(LINE_BYTES_MAX / 2));
     }
 }

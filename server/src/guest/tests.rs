@@ -1,6 +1,8 @@
 mod handles;
 mod portable;
 mod processors;
+mod reads;
+mod refusals;
 
 use super::*;
 use crate::resp3;

@@ -56,6 +56,7 @@ fn handles_are_the_same_after_a_restart_and_however_much_was_read() {
         let (_, found) = snapshot::read(&snapshots, &guest, &info.id).unwrap();
         assert_eq!(found.image.handles, checkpoint.image.handles);
         disturbed = Replica::restore(Arc::clone(&guest), found).unwrap();
+        let digest = |replica: &mut Replica| replica.checkpoint().unwrap().digest(index).unwrap();
         assert_eq!(digest(&mut disturbed), digest(&mut quiet), "entry {index}");
     }
 }
