@@ -169,7 +169,10 @@ impl Worker {
             }
             (_, Job::Checkpoint { state }) => {
                 let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
-                let _ = state.send((meta, self.replica.checkpoint()?));
+                let started = Instant::now();
+                let checkpoint = self.replica.checkpoint()?;
+                tracing::debug!(elapsed = ?started.elapsed(), "marked an image for a snapshot");
+                let _ = state.send((meta, checkpoint));
             }
             (_, Job::Install { snapshot, done }) => {
                 let install = self.install(&snapshot)?;
