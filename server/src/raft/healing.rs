@@ -113,7 +113,8 @@ impl Cluster {
             return Err("this node does not lead, or is in doubt itself".to_owned());
         }
         let snapshots = self.shared.machine.snapshots().clone();
-        let newest = blocking(move || Ok(snapshots.list()?.into_iter().next())).await.map_err(|error| chain(&error))?;
+        let listed = snapshots.clone();
+        let newest = blocking(move || Ok(listed.list()?.into_iter().next())).await.map_err(|error| chain(&error))?;
         let snapshot = match newest.filter(|newest| newest.index >= heal.index) {
             Some(newest) => newest,
             None => self.snapshot().await.map_err(|error| chain(&error))?,
@@ -121,6 +122,9 @@ impl Cluster {
         if snapshot.index < heal.index {
             return Err("this node has not applied so much yet".to_owned());
         }
+        // One that adds to others is of no use without them.
+        let whole = blocking(move || Ok(machine::snapshot::whole(&snapshots, &snapshot.id)?)).await;
+        let snapshot = whole.map_err(|error| chain(&error))?;
         Ok(Offer { id: snapshot.id, index: snapshot.index, total: snapshot.bytes })
     }
 
