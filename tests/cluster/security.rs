@@ -58,6 +58,23 @@ fn redis_cli(server: SocketAddr, args: &[&str]) -> String {
 
 /// The seed's third way of running three nodes: with TLS and a password.
 #[test]
+fn three_nodes_with_a_password_serve_redis_cli() {
+    let mut cluster = Cluster::empty(Module::ticket(), &["--auth", "my-password"]);
+    for members in 1..=3 {
+        cluster.add(&[]);
+        let list = || redis_cli(cluster.address(0), &["-a", "my-password", "RAFT", "SERVER", "LIST"]);
+        wait::until("the member", || (list().matches("voter true").count() == members).then_some(()));
+    }
+    for position in 0..3 {
+        let address = cluster.address(position);
+        let ticket = redis_cli(address, &["-a", "my-password", "--no-auth-warning", "TICKET"]);
+        assert_eq!(ticket, (position + 1).to_string());
+        assert!(redis_cli(address, &["TICKET"]).contains("NOAUTH"));
+        assert!(redis_cli(address, &["-a", "another", "--no-auth-warning", "TICKET"]).contains("WRONGPASS"));
+    }
+}
+
+#[test]
 fn three_nodes_with_tls_and_a_password_serve_redis_cli() {
     let authority = Authority::new();
     let [cert, key] = authority.sign("node");
