@@ -28,8 +28,19 @@ const LAYERS: [(&str, &[&str]); 18] = [
 ];
 
 /// What every layer shares, from the bottom up: each may import those before it.
-const VOCABULARY: [&str; 10] =
-    ["fault", "pace", "digest", "command", "resp3", "reply", "replies", "settings", "proposal", "type_config"];
+const VOCABULARY: [&str; 11] = [
+    "fault",
+    "pace",
+    "seldom",
+    "digest",
+    "command",
+    "resp3",
+    "reply",
+    "replies",
+    "settings",
+    "proposal",
+    "type_config",
+];
 
 /// Crates that only these places may name.
 const HOMES: [(&str, &[&str]); 17] = [

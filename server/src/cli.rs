@@ -245,6 +245,10 @@ pub struct Args {
     /// Longest command that is typed as a line.
     #[arg(long, value_name = "SIZE", default_value_t = ByteSize(64 << 10), help_heading = LIMITS)]
     pub(crate) max_inline_bytes: ByteSize,
+    /// Most memory that requests and replies of all clients take together; over it the clients with the most are
+    /// disconnected.
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(1 << 30), help_heading = LIMITS)]
+    pub(crate) clients_memory: ByteSize,
     /// Most commands of one client that run together.
     #[arg(long, value_name = "COUNT", default_value_t = Count(4096), help_heading = LIMITS)]
     pub(crate) max_pipeline: Count,

@@ -89,6 +89,7 @@ pub struct Config {
     pub tls: Option<tls::Files>,
     pub redirect: Redirect,
     pub clients: usize,
+    pub clients_memory: usize,
     pub idle_timeout: Option<Duration>,
     pub output_timeout: Duration,
     pub keepalive: Duration,
@@ -219,6 +220,7 @@ impl Config {
             tls: tls_files(args.tls_cert, args.tls_key, args.tls_ca, args.tls_auth_clients.into())?,
             redirect: if args.try_errors { Redirect::Try } else { args.redirect.into() },
             clients: args.max_clients.as_usize(),
+            clients_memory: args.clients_memory.as_usize(),
             idle_timeout: args.idle_timeout.unless_zero(),
             output_timeout: args.output_timeout.0,
             keepalive: args.keepalive.0,
@@ -272,6 +274,7 @@ impl Config {
         let fits = [
             ("max-argument-bytes", self.argument_bytes as u64, "max-request-bytes", self.request_bytes as u64),
             ("max-request-bytes", self.request_bytes as u64, "queue-bytes", self.queue_bytes as u64),
+            ("max-request-bytes", self.request_bytes as u64, "clients-memory", self.clients_memory as u64),
             ("guest-reply", reply, "guest-replies", replies),
         ];
         for (small_name, small, large_name, large) in fits {

@@ -41,6 +41,7 @@ pub mod replay;
 pub mod replies;
 pub mod reply;
 pub mod resp3;
+pub mod seldom;
 pub mod settings;
 pub mod storage;
 pub mod telemetry;

@@ -9,20 +9,24 @@ use std::ops::Range;
 /// All replies of one proposal in one buffer. Each is one complete RESP3 value, checked by `guest`.
 ///
 /// Serializable only because openraft asks it of every response type.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Replies {
     bytes: Bytes,
     /// Where each reply ends.
     ends: Vec<u32>,
     /// The log entry that gave them; 0 for those of reads.
     index: u64,
+    /// Of the buffer that `bytes` may be only a part of.
+    #[serde(skip)]
+    shared_bytes: usize,
 }
 
 impl Replies {
     /// `ends` rises and its last is the length of `bytes`.
     pub fn new(bytes: Bytes, ends: Vec<u32>) -> Replies {
         debug_assert_eq!(ends.last().copied().unwrap_or(0) as usize, bytes.len());
-        Replies { bytes, ends, index: 0 }
+        let shared_bytes = bytes.len();
+        Replies { bytes, ends, index: 0, shared_bytes }
     }
 
     /// The same, given by that log entry.
@@ -63,7 +67,17 @@ impl Replies {
         let start = range.start.checked_sub(1).map_or(0, |before| self.ends[before]);
         let ends: Vec<u32> = self.ends[range].iter().map(|end| end - start).collect();
         let end = start + ends.last().copied().unwrap_or(0);
-        Replies { bytes: self.bytes.slice(start as usize..end as usize), ends, index: self.index }
+        let bytes = self.bytes.slice(start as usize..end as usize);
+        Replies { bytes, ends, index: self.index, shared_bytes: self.shared_bytes }
+    }
+
+    /// The same for who may keep it long: in a buffer of its own, unless most of the shared one is its own anyway.
+    pub fn alone(mut self) -> Replies {
+        if self.shared_bytes / 2 > self.bytes.len() {
+            self.bytes = Bytes::copy_from_slice(&self.bytes);
+            self.shared_bytes = self.bytes.len();
+        }
+        self
     }
 }
 
@@ -90,9 +104,18 @@ impl Replies {
             resp3::check(value).ok()?;
             start = *end as usize;
         }
-        (start == bytes.len()).then_some(Replies { bytes, ends, index })
+        let shared_bytes = bytes.len();
+        (start == bytes.len()).then_some(Replies { bytes, ends, index, shared_bytes })
     }
 }
+
+impl PartialEq for Replies {
+    fn eq(&self, other: &Replies) -> bool {
+        (&self.bytes, &self.ends, self.index) == (&other.bytes, &other.ends, other.index)
+    }
+}
+
+impl Eq for Replies {}
 
 impl fmt::Debug for Replies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,6 +132,17 @@ impl fmt::Display for Replies {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_alone_keeps_no_others_in_memory() {
+        let whole = Replies::new(Bytes::from_static(b":1\r\n:22\r\n_\r\n"), vec![4, 9, 12]);
+        let (small, large) = (whole.part(0..1), whole.part(0..2));
+        let within = |part: &Replies| whole.bytes.as_ptr_range().contains(&part.bytes.as_ptr());
+        assert!(within(&small) && within(&large.alone()), "most of it is its own");
+        let alone = small.clone().alone();
+        assert!(!within(&alone));
+        assert_eq!(alone, small);
+    }
 
     #[test]
     fn parts_hold_what_the_whole_holds() {

@@ -5,6 +5,7 @@ mod cli;
 mod connection;
 mod export;
 mod guest_faults;
+mod hostile;
 mod inspect;
 mod kill;
 mod pipelines;

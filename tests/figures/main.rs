@@ -5,6 +5,7 @@
 
 mod catch_up;
 mod gaps;
+mod hostile;
 mod images;
 
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! The harness of the tests: real server processes (`server`), several of them as one (`cluster`), a client that sees
-//! every byte (`client`), waiting for states (`wait`), the guests to serve (`guests`) and NTP servers (`ntp`).
+//! every byte (`client`), waiting for states (`wait`), the guests to serve (`guests`), NTP servers (`ntp`), clients that
+//! mean harm (`hostile`) and one that means none (`bystander`).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,12 +10,16 @@
     reason = "a test fails by panicking and tells about it on the terminal"
 )]
 
+pub mod bystander;
 pub mod client;
 pub mod cluster;
 pub mod guests;
+pub mod hostile;
 pub mod network;
 pub mod ntp;
+pub mod process;
 pub mod server;
+pub mod tls;
 pub mod wait;
 
 pub use client::{Client, Value, bulk, int, ok};

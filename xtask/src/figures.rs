@@ -5,6 +5,15 @@ use std::process::Command;
 
 /// Only those whose name has this text in it.
 pub(crate) fn run(which: Option<&str>) -> Result<()> {
+    measure(which, &[])
+}
+
+/// Of the hostile clients only those in whose name this text is.
+pub(crate) fn hostile(which: &str) -> Result<()> {
+    measure(Some("hostile_clients"), &[("UHAHA_HOSTILE", which)])
+}
+
+fn measure(which: Option<&str>, env: &[(&str, &str)]) -> Result<()> {
     let built = Command::new("cargo").args(["build", "--release", "--package", "uhaha-server"]).status()?;
     ensure!(built.success(), "the server does not build");
     // One after the other, for they would measure each other.
@@ -12,6 +21,7 @@ pub(crate) fn run(which: Option<&str>) -> Result<()> {
         .args(["test", "--package", "uhaha-tests", "--test", "figures", "--"])
         .args(["--ignored", "--nocapture", "--test-threads=1"])
         .args(which)
+        .envs(env.iter().copied())
         .env("UHAHA_SERVER_BIN", crate::guests::root().join("target/release/uhaha-server"))
         .status()?;
     ensure!(measured.success(), "a figure could not be taken");

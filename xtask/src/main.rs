@@ -6,6 +6,7 @@ mod ci;
 mod clients;
 mod figures;
 mod guests;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,8 @@ Usage: cargo xtask <task>
   clients          install the client libraries that tests want
   bench            measure against redis-server; bench --help has the options
   figures [WHICH]  how long a cluster is without a leader, what catching up and snapshots cost; takes minutes
+  hostile [WHICH]  clients that mean harm at full size, with others beside them; takes minutes
+  soak             a cluster under load for hours, and whether anything grows; soak --help has the options
   guests           build the example guests into examples/prebuilt
   guests --check   build them elsewhere and say whether the bytes are the same";
 
@@ -40,6 +43,9 @@ fn run(args: &[&str]) -> Result<()> {
         ["bench", options @ ..] => bench::run(options),
         ["figures"] => figures::run(None),
         ["figures", which] => figures::run(Some(which)),
+        ["hostile"] => figures::run(Some("hostile_clients")),
+        ["hostile", which] => figures::hostile(which),
+        ["soak", options @ ..] => soak::run(options),
         ["guests"] => guests::build(),
         ["guests", "--check"] => guests::check(),
         [] | ["help" | "-h" | "--help"] => {

@@ -139,6 +139,7 @@ fn what_makes_no_sense_together_is_refused() {
             "--max-argument-bytes (1GiB) must not be larger than --max-request-bytes (128MiB)",
         ),
         ("--queue-bytes 1MiB", "--max-request-bytes (128MiB) must not be larger than --queue-bytes (1MiB)"),
+        ("--clients-memory 1MiB", "--max-request-bytes (128MiB) must not be larger than --clients-memory (1MiB)"),
         ("--advertise :1", "--advertise :1 must name a host and a port that clients can reach"),
         ("-n ../x", "--id \"../x\" must be 1 to 64 letters, digits, '-', '_' or '.', and not begin with '.'"),
         ("--tls-cert a", "--tls-cert and --tls-key go together"),

@@ -52,7 +52,12 @@ pub struct Client {
     /// The log entry of its last write.
     last_write: u64,
     subscriptions: Subscriptions,
+    /// What was last told to the register, in steps of `MEMORY_STEP_BYTES`.
+    memory_bytes: usize,
 }
+
+/// Less than this need not be counted: it costs a lock that all clients share.
+const MEMORY_STEP_BYTES: usize = 64 << 10;
 
 /// A user and what it may call.
 #[derive(Debug)]
@@ -74,6 +79,16 @@ impl Client {
             reads_here: false,
             last_write: 0,
             subscriptions: Subscriptions::default(),
+            memory_bytes: 0,
+        }
+    }
+
+    /// To be told what memory the client's requests and replies take whenever that may have changed.
+    pub fn note_memory(&mut self, bytes: usize) {
+        let bytes = bytes - bytes % MEMORY_STEP_BYTES;
+        if bytes != self.memory_bytes {
+            self.memory_bytes = bytes;
+            self.clients.note_memory(&self.entry, bytes);
         }
     }
 
@@ -203,6 +218,6 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.clients.remove(self.entry.id);
+        self.clients.remove(&self.entry);
     }
 }

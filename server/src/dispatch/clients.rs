@@ -4,7 +4,7 @@ use super::client::{Client, Resp};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -14,6 +14,10 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub(super) struct Clients {
     most: usize,
+    /// Most memory that the requests and replies of all may take.
+    memory_bytes_max: usize,
+    memory_bytes: AtomicUsize,
+    evicted: AtomicU64,
     /// Cancelled when the server stops; ends every session.
     ended: CancellationToken,
     begin: Instant,
@@ -37,6 +41,9 @@ pub(super) struct Entry {
     /// The row of the last command in the table.
     last_row: AtomicU32,
     profile: Mutex<Profile>,
+    /// Of its requests and replies, counted in `Clients::memory_bytes` unless it is evicted.
+    memory_bytes: AtomicUsize,
+    is_evicted: AtomicBool,
 }
 
 /// What a client says of itself.
@@ -49,8 +56,17 @@ pub(super) struct Profile {
 }
 
 impl Clients {
-    pub(super) fn new(most: usize, ended: CancellationToken) -> Clients {
-        Clients { most, ended, begin: Instant::now(), next_id: AtomicU64::new(1), entries: Mutex::new(BTreeMap::new()) }
+    pub(super) fn new(most: usize, memory_bytes_max: usize, ended: CancellationToken) -> Clients {
+        Clients {
+            most,
+            memory_bytes_max,
+            memory_bytes: AtomicUsize::new(0),
+            evicted: AtomicU64::new(0),
+            ended,
+            begin: Instant::now(),
+            next_id: AtomicU64::new(1),
+            entries: Mutex::new(BTreeMap::new()),
+        }
     }
 
     /// Registers a client until it is dropped; `None` if there are too many.
@@ -70,14 +86,54 @@ impl Clients {
             last_active_ms: AtomicU64::new(connected.as_millis() as u64),
             last_row: AtomicU32::new(u32::MAX),
             profile: Mutex::new(Profile::default()),
+            memory_bytes: AtomicUsize::new(0),
+            is_evicted: AtomicBool::new(false),
         });
         entries.insert(entry.id, Arc::clone(&entry));
         drop(entries);
         Some(Client::new(entry, Arc::clone(self)))
     }
 
-    pub(super) fn remove(&self, id: u64) {
-        self.entries().remove(&id);
+    pub(super) fn remove(&self, entry: &Entry) {
+        let mut entries = self.entries();
+        entries.remove(&entry.id);
+        self.recount(&entries, entry, 0);
+    }
+
+    /// Takes note of the memory that a client's requests and replies take now. If it is too much for all together, those
+    /// with the most are disconnected, as Redis does with `maxmemory-clients`.
+    pub(super) fn note_memory(&self, entry: &Entry, bytes: usize) {
+        let entries = self.entries();
+        self.recount(&entries, entry, bytes);
+        while self.memory_bytes() > self.memory_bytes_max {
+            let counted = entries.values().filter(|entry| !entry.is_evicted.load(Ordering::Relaxed));
+            let Some(largest) = counted.max_by_key(|entry| entry.memory_bytes.load(Ordering::Relaxed)) else { return };
+            let bytes = largest.memory_bytes.load(Ordering::Relaxed);
+            self.recount(&entries, largest, 0);
+            largest.is_evicted.store(true, Ordering::Relaxed);
+            largest.kill();
+            self.evicted.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(client = largest.id, peer = %largest.peer, bytes, "disconnected: --clients-memory is used up");
+        }
+    }
+
+    /// The lock on the entries keeps the sum and its parts together.
+    fn recount(&self, _: &MutexGuard<'_, BTreeMap<u64, Arc<Entry>>>, entry: &Entry, bytes: usize) {
+        if !entry.is_evicted.load(Ordering::Relaxed) {
+            let before = entry.memory_bytes.swap(bytes, Ordering::Relaxed);
+            self.memory_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.memory_bytes.fetch_sub(before, Ordering::Relaxed);
+        }
+    }
+
+    /// Of the requests and replies of all.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.memory_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many were disconnected for their memory.
+    pub(super) fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
     }
 
     pub(super) fn count(&self) -> usize {

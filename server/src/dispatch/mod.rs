@@ -48,6 +48,8 @@ pub struct Options {
     pub users: Users,
     /// Most clients at a time; one more is told so and disconnected.
     pub clients_max: usize,
+    /// Most memory of the requests and replies of all clients; over it those with the most are disconnected.
+    pub clients_memory_bytes_max: usize,
     pub redirect: Redirect,
     /// Whether reads are answered by this node's own state unless a client wants otherwise.
     pub open_reads: bool,
@@ -68,6 +70,7 @@ impl Default for Options {
         Options {
             users: Users::default(),
             clients_max: 10_000,
+            clients_memory_bytes_max: 1 << 30,
             redirect: Redirect::Forward,
             open_reads: false,
             staleness_max: None,
@@ -144,7 +147,7 @@ impl Dispatcher {
         end: CancellationToken,
     ) -> Result<Dispatcher, Error> {
         let table = Table::new(&backend.description())?;
-        let clients = Arc::new(Clients::new(options.clients_max, end));
+        let clients = Arc::new(Clients::new(options.clients_max, options.clients_memory_bytes_max, end));
         Ok(Dispatcher { options, table, backend, clients, stats: Stats::default(), shutdown })
     }
 

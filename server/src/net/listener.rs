@@ -4,14 +4,16 @@
 //! its own, so one that says nothing holds up nobody. When the process runs out of descriptors the loop pauses and
 //! tries again, since the clients that leave will make room.
 
+use super::lobby::{Lobby, VISIT_MAX};
 use super::tls::Tls;
-use super::{Address, Error, Stream};
+use super::{Address, Error, Stream, Visitor};
+use crate::seldom::Seldom;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -26,12 +28,15 @@ const PEER_MARKER: u8 = 0;
 const TLS_MARKER: u8 = 0x16;
 /// Who has not finished the handshake by then is disconnected.
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
-const NOT_TLS: &[u8] = b"-ERR this port speaks TLS\r\n";
+const NOT_TLS: &str = "-ERR this port speaks TLS\r\n";
+const NOT_PLAIN: &str = "-ERR this port does not speak TLS\r\n";
+
+static FAILED_HANDSHAKES: Seldom = Seldom::new();
 
 #[derive(Clone, Debug)]
 pub struct Options {
     pub addresses: Vec<Address>,
-    /// Most connections at a time, whatever they speak; one more is told `refusal` and closed.
+    /// Most connections at a time; one more is told `refusal` and closed, unless it is a node's.
     pub connections_max: usize,
     pub refusal: &'static str,
     /// A connection without a byte for this long is closed; `None` waits for ever.
@@ -70,6 +75,8 @@ pub struct Connection {
     pub stream: Stream,
     pub peer: SocketAddr,
     pub local: SocketAddr,
+    /// Of a node that came when all places were taken: to be dropped once it has proven who it is.
+    pub visitor: Option<Visitor>,
 }
 
 /// Bound, but not accepting yet.
@@ -118,12 +125,14 @@ impl Listener {
         Fut: Future<Output = ()> + Send + 'static,
     {
         let places = Arc::new(Semaphore::new(self.options.connections_max.min(Semaphore::MAX_PERMITS)));
+        let lobby = Lobby::default();
         let loops = TaskTracker::new();
         for socket in self.sockets {
             let accepting = Accepting {
                 socket,
                 options: self.options.clone(),
                 places: Arc::clone(&places),
+                lobby: lobby.clone(),
                 stop: stop.clone(),
                 tasks: tasks.clone(),
             };
@@ -165,6 +174,7 @@ struct Accepting {
     socket: TcpListener,
     options: Options,
     places: Arc<Semaphore>,
+    lobby: Lobby,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -205,21 +215,67 @@ impl Accepting {
         F: Fn(Connection) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            // What fits into the socket's empty buffer; nobody waits for more.
-            let _ = stream.try_write(self.options.refusal.as_bytes());
-            tracing::debug!(%peer, "too many connections");
-            return;
-        };
         let (options, stop) = (self.options.clone(), self.stop.clone());
-        self.tasks.spawn(async move {
-            let greeted = stop.run_until_cancelled(greet(stream, peer, &options)).await;
-            if let Some(connection) = greeted.flatten() {
-                serve(connection).await;
+        match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => drop(self.tasks.spawn(async move {
+                let greeted = stop.run_until_cancelled(greet(stream, peer, &options)).await;
+                if let Some(connection) = greeted.flatten() {
+                    serve(connection).await;
+                }
+                drop(place);
+            })),
+            Err(_) => {
+                tracing::debug!(%peer, "too many connections");
+                let visitor = self.lobby.enter();
+                drop(self.tasks.spawn(async move {
+                    let visited = stop.run_until_cancelled(visit(stream, peer, &options, visitor)).await;
+                    if let Some(connection) = visited.flatten() {
+                        serve(connection).await;
+                    }
+                }));
             }
-            drop(place);
-        });
+        }
     }
+}
+
+/// Greets somebody for whom there is no place: a node is let in, everybody else hears the refusal.
+async fn visit(stream: TcpStream, peer: SocketAddr, options: &Options, visitor: Visitor) -> Option<Connection> {
+    let timeout = options.first_byte_timeout.map_or(VISIT_MAX, |timeout| timeout.min(VISIT_MAX));
+    let hurried = Options { first_byte_timeout: Some(timeout), ..options.clone() };
+    // Without TLS the stream is still here when the visitor has said nothing, and it is told why it must go.
+    if options.tls.is_none() {
+        let spoken = visitor.unless_sent_away(in_time(Some(timeout), stream.peek(&mut [0]))).await;
+        if spoken.flatten().is_none() {
+            dismiss(&stream, options.refusal);
+            return None;
+        }
+    }
+    let connection = visitor.unless_sent_away(greet(stream, peer, &hurried)).await.flatten()?;
+    match connection.protocol {
+        Protocol::Peer => Some(Connection { visitor: Some(visitor), ..connection }),
+        Protocol::Redis => {
+            let Connection { mut stream, .. } = connection;
+            let mut said = [0; DISMISSED_BYTES];
+            let goodbye = async {
+                let _ = stream.read(&mut said).await;
+                let _ = stream.write_all(options.refusal.as_bytes()).await;
+                let _ = stream.shutdown().await;
+            };
+            // Whether it hears that is its own affair.
+            let _ = tokio::time::timeout(VISIT_MAX, visitor.unless_sent_away(goodbye)).await;
+            None
+        }
+    }
+}
+
+/// What is read of somebody who is sent away: a socket that is closed with bytes unread takes back what was written.
+const DISMISSED_BYTES: usize = 16 << 10;
+
+/// Sends somebody away with what fits into the socket's empty buffer; nobody waits for more.
+fn dismiss(stream: &TcpStream, why: &str) {
+    let mut said = [0; DISMISSED_BYTES];
+    let _ = stream.try_read(&mut said);
+    let _ = stream.try_write(why.as_bytes());
 }
 
 /// Waits for the first byte and looks what it is, without taking it.
@@ -233,12 +289,19 @@ async fn greet(stream: TcpStream, peer: SocketAddr, options: &Options) -> Option
     let mut first = [0];
     in_time(timeout, stream.peek(&mut first)).await.filter(|peeked| *peeked == 1)?;
     let stream = match &options.tls {
+        None if first[0] == TLS_MARKER => {
+            // Taken for the beginning of a line, it would have both sides wait for each other.
+            dismiss(&stream, NOT_PLAIN);
+            return None;
+        }
         None => Stream::plain(stream),
         Some(tls) if first[0] == TLS_MARKER => {
             let mut stream = match tokio::time::timeout(TLS_TIMEOUT, tls.accept(stream)).await {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => {
-                    tracing::info!(%peer, %error, "a TLS handshake failed");
+                    if let Some(left_out) = FAILED_HANDSHAKES.may_log() {
+                        tracing::info!(%peer, %error, left_out, "a TLS handshake failed");
+                    }
                     return None;
                 }
                 Err(_) => return None,
@@ -248,13 +311,12 @@ async fn greet(stream: TcpStream, peer: SocketAddr, options: &Options) -> Option
             stream
         }
         Some(_) => {
-            // What fits into the socket's empty buffer; nobody waits for more.
-            let _ = stream.try_write(NOT_TLS);
+            dismiss(&stream, NOT_TLS);
             return None;
         }
     };
     let protocol = if first[0] == PEER_MARKER { Protocol::Peer } else { Protocol::Redis };
-    Some(Connection { protocol, stream, peer: canonical(peer), local: canonical(local) })
+    Some(Connection { protocol, stream, peer: canonical(peer), local: canonical(local), visitor: None })
 }
 
 /// What comes within the timeout, if there is one and nothing fails.
@@ -358,11 +420,30 @@ mod tests {
         let echo = echo(&["127.0.0.1:0"], |options| options.connections_max = 1).await;
         let silent = TcpStream::connect(echo.addresses[0]).await.unwrap();
         assert_eq!(ask(echo.addresses[0], b"").await, "-ERR max number of clients reached\r\n");
+        assert_eq!(ask(echo.addresses[0], b"x").await, "-ERR max number of clients reached\r\n");
         drop(silent);
         // Its place is free once its task has seen it go.
         while ask(echo.addresses[0], b"x").await != "x127.0.0.1" {
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Clients that took all places would otherwise cut a node off from its cluster.
+    #[tokio::test]
+    async fn a_node_is_let_in_however_many_clients_there_are() {
+        let echo = echo(&["127.0.0.1:0"], |options| options.connections_max = 1).await;
+        let _client = TcpStream::connect(echo.addresses[0]).await.unwrap();
+        let mut visitors = Vec::new();
+        for _ in 0..100 {
+            visitors.push(TcpStream::connect(echo.addresses[0]).await.unwrap());
+        }
+        assert_eq!(ask(echo.addresses[0], b"\0").await, "\0a node at 127.0.0.1");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_speaks_tls_is_told_that_this_port_does_not() {
+        let echo = echo(&["127.0.0.1:0"], |_| ()).await;
+        assert_eq!(ask(echo.addresses[0], &[0x16, 3, 1, 0, 9, 1]).await, "-ERR this port does not speak TLS\r\n");
     }
 
     #[tokio::test]

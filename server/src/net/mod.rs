@@ -1,13 +1,16 @@
 //! Sockets: binding, accepting, and telling protocols apart. It knows nothing of what is served on them.
 
 mod address;
+pub mod descriptors;
 mod listener;
+mod lobby;
 pub mod peer;
 mod stream;
 pub mod tls;
 
 pub use address::Address;
 pub use listener::{Connection, Listener, Options, Protocol};
+pub use lobby::Visitor;
 pub use stream::Stream;
 
 use std::io;

@@ -78,8 +78,9 @@ pub enum StartError {
 impl Node {
     /// Returns once commands can be answered: everything committed has been applied, and a node that joins a cluster is
     /// a member of it.
-    pub async fn start(config: Config) -> Result<Node, StartError> {
+    pub async fn start(mut config: Config) -> Result<Node, StartError> {
         let started = Instant::now();
+        config.clients = net::descriptors::provide(config.clients);
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let credentials = Credentials::load(&config)?;
         let listener = Listener::bind(options::listener(&config, &credentials)).await?;

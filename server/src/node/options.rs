@@ -76,6 +76,7 @@ pub(super) fn dispatch(config: &Config, credentials: &Credentials) -> dispatch::
     dispatch::Options {
         users: credentials.users(),
         clients_max: config.clients,
+        clients_memory_bytes_max: config.clients_memory,
         redirect: config.redirect,
         open_reads: config.open_reads,
         staleness_max: config.staleness_max,

@@ -8,10 +8,13 @@ use crate::net::peer::{self, Local, Remote, Service};
 use crate::net::{Connection, Protocol};
 use crate::raft::{Cluster, Mustering};
 use crate::redis::{self, Session};
+use crate::seldom::Seldom;
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+static REFUSED_PEERS: Seldom = Seldom::new();
 
 type MakeLocal = Arc<dyn Fn() -> Local + Send + Sync>;
 
@@ -73,7 +76,7 @@ impl Reception {
 
     /// Serves one connection to its end.
     pub(super) async fn serve(self, connection: Connection) {
-        let Connection { protocol, stream, peer, local } = connection;
+        let Connection { protocol, stream, peer, local, visitor } = connection;
         match protocol {
             Protocol::Redis => {
                 let Some(dispatcher) = self.ready(&self.clients).await else { return };
@@ -82,10 +85,12 @@ impl Reception {
             }
             Protocol::Peer => {
                 let Some(Stage { local, peers, over }) = self.ready(&self.peers).await else { return };
-                match peer::serve(stream, local(), peers, over).await {
+                match peer::serve(stream, visitor, local(), peers, over).await {
                     Ok(()) => tracing::debug!(%peer, "connection of a node ended"),
                     Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                        tracing::warn!(%peer, %error, "a connection between nodes is refused");
+                        if let Some(left_out) = REFUSED_PEERS.may_log() {
+                            tracing::warn!(%peer, %error, left_out, "a connection between nodes is refused");
+                        }
                     }
                     Err(error) => tracing::debug!(%peer, %error, "connection of a node ended"),
                 }

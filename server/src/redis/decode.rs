@@ -16,6 +16,8 @@ use bytes::{Buf, Bytes, BytesMut};
 /// What is read from the socket at once: starts small, grows for a client that fills it.
 const READ_BYTES_MIN: usize = 16 << 10;
 const READ_BYTES_MAX: usize = 256 << 10;
+/// The same for a client that has been silent for a while.
+const READ_BYTES_SILENT: usize = 512;
 /// An empty buffer larger than this is given back.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 /// What a client may send before it has authenticated, as in Redis.
@@ -75,6 +77,8 @@ pub struct Decoder {
     /// Start and end of the arguments found, in the buffer.
     args: Vec<(usize, usize)>,
     read_bytes: usize,
+    /// What the commands hold that were cut out since `settle`.
+    cut_bytes: usize,
 }
 
 impl Decoder {
@@ -87,7 +91,29 @@ impl Decoder {
             scanned: 0,
             args: Vec::new(),
             read_bytes: READ_BYTES_MIN,
+            cut_bytes: 0,
         }
+    }
+
+    /// The memory behind requests: what has come of the next one, and those that were cut out.
+    pub fn held_bytes(&self) -> usize {
+        self.buffer.capacity() + self.args.capacity() * size_of::<(usize, usize)>() + self.cut_bytes
+    }
+
+    /// The commands that were cut out are done with.
+    pub fn settle(&mut self) {
+        self.cut_bytes = 0;
+    }
+
+    /// Whether `give_back` is worth a copy.
+    pub fn is_roomy(&self) -> bool {
+        self.buffer.capacity() > 2 * READ_BYTES_MIN + 2 * self.buffer.len()
+    }
+
+    /// Keeps no more room than for what has come, and reads little at first when there is something again.
+    pub fn give_back(&mut self) {
+        self.buffer = BytesMut::from(&self.buffer[..]);
+        self.read_bytes = READ_BYTES_SILENT;
     }
 
     /// The buffer with room for the next read. It may be appended to only.
@@ -109,9 +135,9 @@ impl Decoder {
     /// Tells how much the last read brought, so that the next one asks for a fitting size.
     pub fn took(&mut self, bytes: usize) {
         if bytes >= self.read_bytes {
-            self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
+            self.read_bytes = (self.read_bytes * 2).clamp(READ_BYTES_MIN, READ_BYTES_MAX);
         } else if bytes < self.read_bytes / 8 {
-            self.read_bytes = (self.read_bytes / 2).max(READ_BYTES_MIN);
+            self.read_bytes = (self.read_bytes / 2).max(READ_BYTES_MIN.min(self.read_bytes));
         }
     }
 
@@ -214,6 +240,7 @@ impl Decoder {
     /// Takes the finished request out of the buffer.
     fn cut(&mut self) -> Option<Command> {
         let whole = self.buffer.split_to(self.at).freeze();
+        self.cut_bytes += whole.len() + self.args.len() * size_of::<Bytes>();
         let args = self.args.drain(..).map(|(start, end)| whole.slice(start..end)).collect();
         if self.args.capacity() > READ_BYTES_MIN {
             self.args = Vec::new();
@@ -234,6 +261,7 @@ impl Decoder {
             line.truncate(end - 1);
         }
         let words = inline::split(&line).map_err(|inline::Unbalanced| ProtocolError::UnbalancedQuotes)?;
+        self.cut_bytes += line.len() + words.len() * size_of::<Bytes>();
         if words.len() > self.options.args_max {
             return Err(ProtocolError::MultibulkLength);
         }

@@ -11,16 +11,21 @@ use crate::dispatch::{Client, Dispatcher, Route};
 use crate::pace::Pace;
 use crate::replies::Replies;
 use crate::reply::{ErrorCode, ErrorReply, Reply};
+use crate::resp3::Value;
 use bytes::{Buf, BytesMut};
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 /// A buffer that grew larger for one reply is given back.
 const KEPT_OUTPUT_BYTES_MAX: usize = 1 << 20;
+/// A client that has been silent for so long has no use for large buffers.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
+/// How long one client's commands may keep a thread that others want too.
+const SLICE: Duration = Duration::from_micros(500);
 
 /// How a session came to its end. None is an error of the server; all are worth a debug line.
 #[derive(Debug, thiserror::Error)]
@@ -111,11 +116,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         loop {
             let broken = self.decode(&mut commands);
             if commands.is_empty() && broken.is_none() {
+                self.note_memory(0);
                 self.read(&ended).await?;
                 continue;
             }
             self.dispatcher.note_active(&mut self.client, commands.len());
+            self.note_memory(0);
             self.run_pipeline(&mut commands).await?;
+            self.decoder.settle();
             if self.client.is_closing() {
                 self.wire.flush().await?;
                 return Ok(End::Quit);
@@ -148,6 +156,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         None
     }
 
+    /// Tells what memory this client takes: its requests, its replies that wait, and those of `replies_bytes` behind them.
+    fn note_memory(&mut self, replies_bytes: usize) {
+        self.client.note_memory(self.decoder.held_bytes() + self.wire.output.capacity() + replies_bytes);
+    }
+
     async fn read(&mut self, ended: &CancellationToken) -> Result<(), End> {
         // Who listens for news has nothing to say.
         let idle = self.wire.options.idle_timeout.filter(|_| !self.client.is_subscribed());
@@ -157,6 +170,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 None => pending().await,
             }
         };
+        let is_roomy = self.decoder.is_roomy() || self.wire.output.capacity() > self.wire.options.output_bytes_flush;
         let read = tokio::select! {
             biased;
             () = ended.cancelled() => return Err(End::Ended),
@@ -166,6 +180,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 return self.wire.flush().await;
             }
             () = idle => return Err(End::Idle),
+            // A timer for each read would cost more than the small buffers of most clients.
+            () = tokio::time::sleep(SILENT_AFTER), if is_roomy => {
+                self.decoder.give_back();
+                self.wire.output = BytesMut::new();
+                return Ok(());
+            }
         };
         match read {
             Ok(0) => Err(End::Gone),
@@ -181,6 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Runs the commands in order. What follows one that closes the connection is not run.
     async fn run_pipeline(&mut self, commands: &mut Vec<Command>) -> Result<(), End> {
         let mut group = Group::default();
+        let mut slice = Instant::now();
         for command in commands.drain(..) {
             let writes = match self.dispatcher.route(&self.client, &command) {
                 Route::Refuse(error) => {
@@ -193,6 +214,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     self.emit(&reply).await?;
                     if self.client.is_closing() {
                         return Ok(());
+                    }
+                    if slice.elapsed() > SLICE {
+                        tokio::task::yield_now().await;
+                        slice = Instant::now();
                     }
                     continue;
                 }
@@ -234,28 +259,57 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if count > 0 {
             self.pace.answered(replies.bytes());
         }
+        if replies.bytes() <= self.wire.options.output_bytes_flush {
+            self.put_all(group, &replies);
+            // Before anything waits for the client: its replies may be a small part of those of many others.
+            drop(replies);
+            return self.wire.flush_if_large().await;
+        }
+        let replies = replies.alone();
+        self.note_memory(replies.bytes());
         let mut values = replies.iter();
         for refusal in group.refusals.drain(..) {
             match refusal {
-                Some(error) => self.emit(&Reply::Error(error)).await?,
-                None => {
-                    let Some(value) = values.next() else { break };
-                    if self.client.takes_reply() {
-                        encode_value(&mut self.wire.output, self.client.resp(), value);
-                        self.wire.flush_if_large().await?;
-                    }
-                }
+                Some(error) => self.put(&Reply::Error(error)),
+                None => self.put_next(&mut values),
             }
+            self.wire.flush_if_large().await?;
         }
+        self.note_memory(0);
         Ok(())
     }
 
-    async fn emit(&mut self, reply: &Reply) -> Result<(), End> {
+    fn put_all(&mut self, group: &mut Group, replies: &Replies) {
+        let mut values = replies.iter();
+        for refusal in group.refusals.drain(..) {
+            match refusal {
+                Some(error) => self.put(&Reply::Error(error)),
+                None => self.put_next(&mut values),
+            }
+        }
+    }
+
+    fn put_next<'a>(&mut self, values: &mut impl Iterator<Item = Value<'a>>) {
+        if let Some(value) = values.next()
+            && self.client.takes_reply()
+        {
+            encode_value(&mut self.wire.output, self.client.resp(), value);
+        }
+    }
+
+    fn put(&mut self, reply: &Reply) {
         if self.client.takes_reply() {
             encode(&mut self.wire.output, self.client.resp(), reply);
-            self.wire.flush_if_large().await?;
         }
-        Ok(())
+    }
+
+    async fn emit(&mut self, reply: &Reply) -> Result<(), End> {
+        self.put(reply);
+        if self.wire.output.len() < self.wire.options.output_bytes_flush {
+            return Ok(());
+        }
+        self.note_memory(0);
+        self.wire.flush().await
     }
 }
 

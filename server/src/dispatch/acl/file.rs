@@ -143,7 +143,7 @@ mod tests {
             ("nobody", "slow", false),
             ("default", "", false),
         ] {
-            let user = users.authenticate(name.as_bytes(), password.as_bytes()).await;
+            let user = users.authenticate(name.as_bytes(), password.as_bytes()).await.unwrap();
             assert_eq!(user.is_some(), right, "{name} {password}");
         }
         assert!(users.stranger().is_none(), "a file without an open default user lets nobody in");

@@ -5,13 +5,20 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, password_hash};
 use sha2::{Digest, Sha256};
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 #[derive(Clone)]
 pub(super) enum Stored {
     /// Fast: for secrets that no one could guess, and for `--auth`, which stands in the clear where it is configured.
     Sha256([u8; 32]),
-    /// Slow, for what people think up. In the PHC string format.
-    Argon2(String),
+    /// Slow, for what people think up.
+    Argon2 {
+        /// In the PHC string format, with a salt.
+        hash: Arc<str>,
+        /// The digest of hash and password once that was right, so that who knows it need not wait behind those who
+        /// guess. Clones share it.
+        known: Arc<OnceLock<[u8; 32]>>,
+    },
 }
 
 /// The hash of a password for the file of users.
@@ -40,26 +47,44 @@ impl Stored {
     /// From `$argon2id$…`.
     pub(super) fn argon2(text: &str) -> Option<Stored> {
         let is_argon2 = text.starts_with("$argon2");
-        (is_argon2 && PasswordHash::new(text).is_ok()).then(|| Stored::Argon2(text.to_owned()))
+        let valid = is_argon2 && PasswordHash::new(text).is_ok();
+        valid.then(|| Stored::Argon2 { hash: text.into(), known: Arc::default() })
     }
 
     pub(super) fn is_slow(&self) -> bool {
-        matches!(self, Stored::Argon2(_))
+        matches!(self, Stored::Argon2 { .. })
+    }
+
+    /// Whether it is known without a slow check that it matches. Takes the same time whatever is wrong.
+    pub(super) fn matches_at_once(&self, offered: &[u8]) -> bool {
+        match self {
+            Stored::Sha256(ours) => same(ours, &Sha256::digest(offered).into()),
+            Stored::Argon2 { hash, known } => {
+                known.get().is_some_and(|ours| same(ours, &Stored::known_digest(hash, offered)))
+            }
+        }
     }
 
     /// Takes the same time whatever is wrong.
     pub(super) fn matches(&self, offered: &[u8]) -> bool {
-        match self {
-            Stored::Sha256(ours) => {
-                let offered: [u8; 32] = Sha256::digest(offered).into();
-                let differing = ours.iter().zip(offered).fold(0, |bits, (ours, theirs)| bits | (ours ^ theirs));
-                std::hint::black_box(differing) == 0
-            }
-            Stored::Argon2(hash) => {
-                PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(offered, &hash).is_ok())
-            }
+        let Stored::Argon2 { hash, known } = self else { return self.matches_at_once(offered) };
+        let right = PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(offered, &hash).is_ok());
+        if right {
+            known.get_or_init(|| Stored::known_digest(hash, offered));
         }
+        right
     }
+
+    fn known_digest(hash: &str, password: &[u8]) -> [u8; 32] {
+        // The hash has a length of its own format and a salt, so nothing else gives the same bytes.
+        Sha256::new().chain_update(hash).chain_update([0]).chain_update(password).finalize().into()
+    }
+}
+
+/// In constant time.
+fn same(ours: &[u8; 32], theirs: &[u8; 32]) -> bool {
+    let differing = ours.iter().zip(theirs).fold(0, |bits, (ours, theirs)| bits | (ours ^ theirs));
+    std::hint::black_box(differing) == 0
 }
 
 impl fmt::Debug for Stored {
@@ -74,6 +99,11 @@ mod tests {
 
     #[test]
     fn a_password_matches_itself_alone_and_shows_nothing() {
+        let argon2 = Stored::argon2(&hash_password("secret").unwrap()).unwrap();
+        assert!(!argon2.matches_at_once(b"secret") && !argon2.matches(b"wrong") && !argon2.matches_at_once(b"wrong"));
+        let clone = argon2.clone();
+        assert!(argon2.matches(b"secret") && clone.matches_at_once(b"secret"));
+        assert!(!argon2.matches_at_once(b"wrong"));
         let kept = [Stored::of_text("secret"), Stored::argon2(&hash_password("secret").unwrap()).unwrap()];
         for stored in kept {
             assert!(stored.matches(b"secret"));

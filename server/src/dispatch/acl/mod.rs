@@ -17,12 +17,17 @@ use hash::Stored;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 pub(super) const DEFAULT: &str = "default";
 
 /// Argon2 takes its time and memory by design; more at once would take those of commands.
 const CHECKS_MAX: usize = 2;
+/// Most checks that wait for their turn: who guesses passwords must not make others wait for minutes.
+const CHECKS_WAITING_MAX: usize = 64;
+/// Of the threads that check, so that they take no time that commands need.
+#[cfg(target_os = "linux")]
+const NICENESS_MOST: i32 = 19;
 
 /// A handle; clones share the users in force.
 #[derive(Clone, Debug)]
@@ -35,8 +40,13 @@ struct Shared {
     users: Mutex<BTreeMap<String, Arc<User>>>,
     /// Rises with each change, so that sessions notice.
     generation: AtomicU64,
-    checks: Semaphore,
+    checks: Arc<Semaphore>,
+    checks_waiting: Semaphore,
 }
+
+/// Too many passwords are being checked; nothing is known of this one.
+#[derive(Debug)]
+pub(super) struct Busy;
 
 /// One user, as the file or `--auth` says.
 #[derive(Clone, Debug)]
@@ -76,8 +86,12 @@ impl Default for Users {
     fn default() -> Users {
         let everybody = User::everything(DEFAULT, None);
         let users = BTreeMap::from([(everybody.name.clone(), Arc::new(everybody))]);
-        let shared =
-            Shared { users: Mutex::new(users), generation: AtomicU64::new(0), checks: Semaphore::new(CHECKS_MAX) };
+        let shared = Shared {
+            users: Mutex::new(users),
+            generation: AtomicU64::new(0),
+            checks: Arc::new(Semaphore::new(CHECKS_MAX)),
+            checks_waiting: Semaphore::new(CHECKS_WAITING_MAX),
+        };
         Users { shared: Arc::new(shared) }
     }
 }
@@ -115,27 +129,40 @@ impl Users {
     }
 
     /// The user, if the password is right. It takes as long for a user that there is not.
-    pub(super) async fn authenticate(&self, name: &[u8], password: &[u8]) -> Option<Arc<User>> {
+    pub(super) async fn authenticate(&self, name: &[u8], password: &[u8]) -> Result<Option<Arc<User>>, Busy> {
         let user = std::str::from_utf8(name).ok().and_then(|name| self.find(name));
         if let Some(user) = user.as_ref().filter(|user| user.open) {
-            return Some(Arc::clone(user));
+            return Ok(Some(Arc::clone(user)));
         }
         let slow = self.lock().values().flat_map(|user| &user.passwords).find(|stored| stored.is_slow()).cloned();
         let candidates = match &user {
             Some(user) => user.passwords.clone(),
             None => slow.into_iter().collect(),
         };
-        let right = match candidates.iter().any(Stored::is_slow) {
-            false => candidates.iter().fold(false, |right, stored| right | stored.matches(password)),
-            true => {
-                // It is never closed, so this waits for its turn and no more.
-                let _turn = self.shared.checks.acquire().await;
-                let password = password.to_vec();
-                let check = move || candidates.iter().fold(false, |right, stored| right | stored.matches(&password));
-                tokio::task::spawn_blocking(check).await.unwrap_or(false)
-            }
+        let mut right = candidates.iter().fold(false, |right, stored| right | stored.matches_at_once(password));
+        if !right && candidates.iter().any(Stored::is_slow) {
+            right = self.check_slowly(candidates, password.to_vec()).await?;
+        }
+        Ok(user.filter(|_| right))
+    }
+
+    async fn check_slowly(&self, candidates: Vec<Stored>, password: Vec<u8>) -> Result<bool, Busy> {
+        let waiting = self.shared.checks_waiting.try_acquire().map_err(|_| Busy)?;
+        // It is never closed, so this waits for its turn and no more.
+        let turn = Arc::clone(&self.shared.checks).acquire_owned().await;
+        drop(waiting);
+        let (answer, checked) = oneshot::channel();
+        let check = move || {
+            // On Linux this concerns the calling thread alone. If it fails, others wait a little longer.
+            #[cfg(target_os = "linux")]
+            let _ = rustix::process::setpriority_process(None, NICENESS_MOST);
+            // Who asked may have gone.
+            let _ = answer.send(candidates.iter().fold(false, |right, stored| right | stored.matches(&password)));
+            drop(turn);
         };
-        user.filter(|_| right)
+        // A thread of its own, for one that was made to give way cannot be used for anything else.
+        std::thread::Builder::new().name("password".to_owned()).spawn(check).map_err(|_| Busy)?;
+        checked.await.map_err(|_| Busy)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<User>>> {

@@ -7,6 +7,7 @@ use crate::dispatch::error::{err, not_an_integer, syntax};
 use crate::dispatch::{Client, Dispatcher};
 use crate::reply::{ErrorReply, Reply};
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub(super) const ROWS: &[Builtin] = &[Builtin {
@@ -122,7 +123,7 @@ fn list(call: Call<'_>) -> Answer {
             }
         }
         [option, ids @ ..] if is(option, "ID") && !ids.is_empty() => {
-            let ids: Option<Vec<u64>> = ids.iter().map(|id| integer(id).filter(|id| *id > 0)).collect();
+            let ids: Option<BTreeSet<u64>> = ids.iter().map(|id| integer(id).filter(|id| *id > 0)).collect();
             let ids = ids.ok_or_else(|| err("Invalid client ID"))?;
             all.into_iter().filter(|entry| ids.contains(&entry.id)).collect()
         }

@@ -1,11 +1,14 @@
 //! What a connection says about itself: `PING ECHO QUIT RESET AUTH HELLO SELECT`.
 
 use super::{Answer, Arg, Builtin, Call, FAST, Later, Run, STRANGER, integer, is, lossy};
-use crate::dispatch::acl::DEFAULT;
+use crate::dispatch::acl::{Busy, DEFAULT};
 use crate::dispatch::error::{err, not_an_integer, syntax, wrong_arity};
 use crate::dispatch::subscriptions::Subscriptions;
 use crate::dispatch::{Client, Dispatcher, Resp};
 use crate::reply::{ErrorCode, ErrorReply, Reply};
+use crate::seldom::Seldom;
+
+static FAILED: Seldom = Seldom::new();
 
 /// The Redis whose dialect we speak: client libraries choose by it what to send.
 pub(super) const REDIS_VERSION: &str = "7.2.0";
@@ -131,12 +134,18 @@ async fn authenticate(
     password: &[u8],
 ) -> Result<(), ErrorReply> {
     match dispatcher.options.users.authenticate(user, password).await {
-        Some(user) => {
+        Ok(Some(user)) => {
             dispatcher.sign_in(client, Some(user));
             Ok(())
         }
-        None => {
-            tracing::warn!(client = client.id(), "authentication failed");
+        Err(Busy) => Err(ErrorReply {
+            code: ErrorCode::Busy,
+            message: "Too many passwords are being checked, try again later".to_owned(),
+        }),
+        Ok(None) => {
+            if let Some(left_out) = FAILED.may_log() {
+                tracing::warn!(client = client.id(), left_out, "authentication failed");
+            }
             Err(ErrorReply {
                 code: ErrorCode::WrongPass,
                 message: "invalid username-password pair or user is disabled.".to_owned(),

@@ -82,6 +82,7 @@ fn memory(dispatcher: &Dispatcher, lines: &mut Lines) {
     lines.put("used_memory_rss", resident);
     lines.put("used_memory_peak", peak);
     lines.put("used_memory_state", dispatcher.backend.machine().memory_bytes);
+    lines.put("mem_clients_normal", dispatcher.clients.memory_bytes());
     lines.put("maxmemory", 0);
     lines.put("maxmemory_policy", "noeviction");
 }
@@ -105,6 +106,7 @@ fn persistence(dispatcher: &Dispatcher, lines: &mut Lines) {
 
 fn stats(dispatcher: &Dispatcher, lines: &mut Lines) {
     dispatcher.stats.fields().iter().for_each(|(name, value)| lines.put(name, value));
+    lines.put("evicted_clients", dispatcher.clients.evicted());
 }
 
 fn replication(dispatcher: &Dispatcher, lines: &mut Lines) {

@@ -2,7 +2,7 @@
 
 use super::frame::Frame;
 use super::{Local, REQUESTS_MAX, Remote, hello, notice_silence};
-use crate::net::Stream;
+use crate::net::{Stream, Visitor};
 use bytes::Bytes;
 use std::future::poll_fn;
 use std::io;
@@ -20,10 +20,22 @@ pub trait Service: Clone + Send + Sync + 'static {
     fn answer(&self, from: Remote, kind: u8, payload: Bytes) -> impl Future<Output = Result<Bytes, String>> + Send;
 }
 
-/// Serves one connection until the other side closes it or `stop` is cancelled.
-pub async fn serve(mut stream: Stream, local: Local, service: impl Service, stop: CancellationToken) -> io::Result<()> {
+/// Serves one connection until the other side closes it or `stop` is cancelled. A visitor may be sent away until it has
+/// proven that it is a node.
+pub async fn serve(
+    mut stream: Stream,
+    visitor: Option<Visitor>,
+    local: Local,
+    service: impl Service,
+    stop: CancellationToken,
+) -> io::Result<()> {
     notice_silence(stream.tcp())?;
-    let remote = hello::listen(&mut stream, &local).await?;
+    let introduction = hello::listen(&mut stream, &local);
+    let remote = match &visitor {
+        None => introduction.await?,
+        Some(visitor) => visitor.unless_sent_away(introduction).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))?,
+    };
+    drop(visitor);
     let (read, write) = tokio::io::split(stream);
     let mut read = BufReader::new(read);
     let (answers, queue) = mpsc::channel(REQUESTS_MAX);

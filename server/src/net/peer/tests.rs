@@ -38,7 +38,7 @@ async fn listen() -> (SocketAddr, CancellationToken, tokio::sync::mpsc::Unbounde
         while let Ok((stream, _)) = listener.accept().await {
             let (stopped, ends) = (stopped.clone(), ends.clone());
             tokio::spawn(async move {
-                let end = serve(crate::net::Stream::plain(stream), node(1, "s"), Echo, stopped).await;
+                let end = serve(crate::net::Stream::plain(stream), None, node(1, "s"), Echo, stopped).await;
                 let _ = ends.send(end.err().map_or_else(String::new, |error| error.to_string()));
             });
         }

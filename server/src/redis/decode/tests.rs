@@ -235,3 +235,30 @@ fn noise_is_refused_or_read_but_never_panics() {
         assert_eq!(decode_pieces(options(), noise.chunks(1)), whole, "{}", noise.escape_ascii());
     }
 }
+
+/// Room that a client once needed would be kept for as long as it is silent.
+#[test]
+fn a_silent_clients_room_is_given_back_and_what_it_has_begun_is_kept() {
+    let mut decoder = Decoder::new(options());
+    let argument = vec![b'x'; 500_000];
+    let large = [b"*1\r\n$500000\r\n", &argument[..], b"\r\n*2\r\n$4\r\nEC"].concat();
+    for piece in large.chunks(READ_BYTES_MIN) {
+        let room = decoder.room();
+        assert!(room.capacity() > room.len());
+        room.extend_from_slice(piece);
+        decoder.took(piece.len());
+    }
+    let command = decoder.next(true).unwrap().unwrap();
+    assert_eq!(command.name().len(), argument.len());
+    assert!(decoder.next(true).unwrap().is_none());
+    assert!(decoder.held_bytes() > argument.len(), "the command counts until it is done with");
+    drop(command);
+    decoder.settle();
+    decoder.room().reserve(READ_BYTES_MAX);
+    assert!(decoder.is_roomy());
+    decoder.give_back();
+    assert!(!decoder.is_roomy() && decoder.held_bytes() < 4096, "{} bytes", decoder.held_bytes());
+    feed(&mut decoder, b"HO\r\n$2\r\nhi\r\n");
+    let command = decoder.next(true).unwrap().unwrap();
+    assert_eq!(command.words(), [&b"ECHO"[..], b"hi"]);
+}

@@ -178,6 +178,24 @@ async fn killing_ends_even_a_client_that_does_not_read() {
     assert!(matches!(end, End::Quit));
 }
 
+/// However large requests may be, all of them together have an end, and small ones outlive large ones.
+#[tokio::test]
+async fn the_client_with_the_largest_request_goes_when_all_together_take_too_much() {
+    let fixture = fixture(DispatchOptions { clients_memory_bytes_max: 2 << 20, ..DispatchOptions::default() });
+    let (mut small, mut large) = (open(&fixture, Options::default()), open(&fixture, Options::default()));
+    let begin = |bytes: usize| format!("*3\r\n$3\r\nSET\r\n$1\r\na\r\n${}\r\n{}", 8 << 20, "x".repeat(bytes));
+    small.send(begin(300 << 10).as_bytes()).await;
+    // More than the stream holds, so the session may end before all is taken.
+    let _ = large.stream.write_all(begin(4 << 20).as_bytes()).await;
+    assert!(matches!(large.session.await.unwrap(), End::Ended));
+    let _ = small.stream.write_all("x".repeat((8 << 20) - (300 << 10)).as_bytes()).await;
+    assert!(matches!(small.session.await.unwrap(), End::Ended), "alone it is too much as well");
+    let mut other = open(&fixture, Options::default());
+    other.send(b"INFO memory\r\nINFO stats\r\nQUIT\r\n").await;
+    let (info, _) = other.rest().await;
+    assert!(info.contains("mem_clients_normal:0\r\n") && info.contains("evicted_clients:2\r\n"), "{info}");
+}
+
 #[tokio::test]
 async fn one_client_too_many_is_told_so() {
     let fixture = fixture(DispatchOptions { clients_max: 1, ..DispatchOptions::default() });

@@ -1,0 +1,16 @@
+//! `cargo xtask soak`: a cluster under load for hours, of the release build. `tests/soak` does it.
+
+use anyhow::{Result, ensure};
+use std::process::Command;
+
+pub(crate) fn run(options: &[&str]) -> Result<()> {
+    let built = Command::new("cargo").args(["build", "--release", "--package", "uhaha-server"]).status()?;
+    ensure!(built.success(), "the server does not build");
+    let soaked = Command::new("cargo")
+        .args(["run", "--package", "uhaha-tests", "--bin", "soak", "--"])
+        .args(options)
+        .env("UHAHA_SERVER_BIN", crate::guests::root().join("target/release/uhaha-server"))
+        .status()?;
+    ensure!(soaked.success(), "something grew, or was lost: see the report");
+    Ok(())
+}
