@@ -20,6 +20,15 @@ struct State {
     dropped: u64,
     /// Unfinished lines of standard output and standard error.
     unfinished: [Vec<u8>; 2],
+    held: Option<Held>,
+}
+
+/// Lines of commands of which it is not known yet whether they will be undone and run again.
+#[derive(Default)]
+struct Held {
+    /// At most those of a second.
+    lines: Vec<(Level, String)>,
+    dropped: u64,
 }
 
 impl Logs {
@@ -31,11 +40,22 @@ impl Logs {
             lines: 0,
             dropped: 0,
             unfinished: Default::default(),
+            held: None,
         })))
     }
 
     pub(super) fn set_silent(&self, silent: bool) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).silent = silent;
+    }
+
+    /// Keeps lines back from here on.
+    pub(super) fn hold(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).held = Some(Held::default());
+    }
+
+    /// Logs what was kept back.
+    pub(super) fn release(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).release();
     }
 
     pub(super) fn line(&self, level: Level, message: &str) {
@@ -68,9 +88,26 @@ impl State {
         if self.silent {
             return;
         }
+        let message = one_line(message);
+        match &mut self.held {
+            None => self.log(level, &message),
+            Some(held) if held.lines.len() < self.lines_per_second as usize => held.lines.push((level, message)),
+            Some(held) => held.dropped += 1,
+        }
+    }
+
+    fn release(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        for (level, message) in held.lines {
+            self.log(level, &message);
+        }
+        self.dropped += held.dropped;
+    }
+
+    fn log(&mut self, level: Level, message: &str) {
         if self.second.elapsed() >= Duration::from_secs(1) {
             if self.dropped > 0 {
-                tracing::warn!(target: "guest", lines = self.dropped, "log lines of the guest were dropped");
+                tracing::warn!(lines = self.dropped, "log lines of the guest were dropped");
             }
             (self.second, self.lines, self.dropped) = (Instant::now(), 0, 0);
         }
@@ -79,7 +116,6 @@ impl State {
             return;
         }
         self.lines += 1;
-        let message = one_line(message);
         match level {
             Level::Debug => tracing::debug!(target: "guest", "{message}"),
             Level::Info => tracing::info!(target: "guest", "{message}"),

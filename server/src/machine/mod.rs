@@ -86,6 +86,8 @@ pub struct Status {
     pub standing: Standing,
     /// Size of the guest's memories.
     pub memory_bytes: u64,
+    /// Fuel of the writes and ticks applied since this start.
+    pub fuel: u64,
     /// Commands and ticks that failed and left no trace, since this start.
     pub traps: u64,
     /// The last of them, or of the reads that failed.
