@@ -6,6 +6,7 @@
 mod catch_up;
 mod gaps;
 mod images;
+mod reads;
 
 use std::time::Duration;
 

@@ -11,6 +11,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod guarantees;
 pub mod guests;
 pub mod network;
 pub mod ntp;

@@ -166,7 +166,21 @@ impl Node {
 
     /// Starts the node and waits until it listens, which it may do before it serves.
     pub fn launch(&self) -> Server {
+        if self.module.as_ref().is_some_and(Module::is_large) {
+            self.share_compiled_code();
+        }
         Server::spawn(self)
+    }
+
+    /// The node finds its module compiled if another one has compiled it. The names of compiled code are hashes of all
+    /// that it depends on, and the server removes the oldest.
+    pub fn share_compiled_code(&self) {
+        let (own, shared) = (self.dir.join("cache"), crate::root().join("target/compiled"));
+        if !own.exists() {
+            std::fs::create_dir_all(&self.dir).unwrap();
+            std::fs::create_dir_all(&shared).unwrap();
+            std::os::unix::fs::symlink(shared, own).unwrap();
+        }
     }
 
     /// Starts what shall not come to serve, and waits for its end.

@@ -27,6 +27,7 @@ pub(crate) fn run() -> Result<()> {
     steps.run("clippy of the bad guests", &mut cargo(&bad_guests, &clippy))?;
     let fresh = steps.time("guests from source", guests::build_fresh)?;
     steps.time("client libraries", clients::install)?;
+    steps.time("guest in JavaScript", guests::javascript)?;
     steps.run("server", &mut cargo(&root, &["build", "--locked", "--package", "uhaha-server"]))?;
     steps.run("tests", &mut cargo(&root, &["nextest", "run", "--workspace", "--locked"]))?;
     steps.run("tests of the examples", &mut cargo(&examples, &["test", "--workspace", "--locked", "--quiet"]))?;

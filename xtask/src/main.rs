@@ -17,9 +17,11 @@ Usage: cargo xtask <task>
   ci               everything a change must pass
   clients          install the client libraries that tests want
   bench            measure against redis-server; bench --help has the options
-  figures [WHICH]  how long a cluster is without a leader, what catching up and snapshots cost; takes minutes
+  figures [WHICH]  how long a cluster is without a leader, what catching up, snapshots and reads cost; takes minutes
   guests           build the example guests into examples/prebuilt
-  guests --check   build them elsewhere and say whether the bytes are the same";
+  guests --check   build them elsewhere and say whether the bytes are the same
+  guests js        build the example in JavaScript into target, with a compiler from npm
+  guests python    build the example in Python into target, with a compiler from PyPI";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -42,6 +44,8 @@ fn run(args: &[&str]) -> Result<()> {
         ["figures", which] => figures::run(Some(which)),
         ["guests"] => guests::build(),
         ["guests", "--check"] => guests::check(),
+        ["guests", "js"] => guests::javascript(),
+        ["guests", "python"] => guests::python(),
         [] | ["help" | "-h" | "--help"] => {
             println!("{USAGE}");
             Ok(())
