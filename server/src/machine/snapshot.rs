@@ -10,6 +10,9 @@
 //! The bytes are an LZ4 block unless there are as many as the length says. A whole snapshot leaves out pages of zeros; one
 //! that adds to another has all pages that have changed since, and is taken when that is much less.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
+
 use super::checkpoint::Checkpoint;
 use super::portable::Imported;
 use crate::digest::{Digest, Digests};
