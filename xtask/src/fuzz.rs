@@ -1,8 +1,10 @@
 //! `cargo xtask fuzz`: builds the fuzz targets with what libFuzzer needs to see its way, and runs them.
 //!
 //! Coverage counters are a pass of LLVM that a stable rustc runs too, so neither nightly nor cargo-fuzz is needed. Only
-//! our own code and the parsers behind it get counters: with them everywhere, as by RUSTFLAGS, the compiler of guests
-//! would be slow and what it does would count as news. So this program is the `RUSTC_WRAPPER` of that build.
+//! our own code gets counters: with them everywhere, as by RUSTFLAGS, all dependencies would be built once more, the
+//! compiler of guests would be slow, and what it does would count as news. So this program is the `RUSTC_WRAPPER` of
+//! that build. The profile of the fuzz crate has our code built otherwise than the server's workspace does, so that code
+//! with counters is never taken for code without.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use std::ffi::OsStr;
@@ -23,7 +25,7 @@ Without a TARGET, all of them one after the other.
 /// Set for the build that this program is the wrapper of; its value is what else to tell rustc, or nothing.
 const WRAPPING: &str = "UHAHA_FUZZ_WRAPPING";
 /// Packages whose code gets counters.
-const INSTRUMENTED: [&str; 6] = ["uhaha-server", "uhaha-fuzz", "postcard", "lz4_flex", "wasmparser", "wit-component"];
+const INSTRUMENTED: [&str; 2] = ["uhaha-server", "uhaha-fuzz"];
 /// Those that cargo-fuzz gives too.
 const COVERAGE: [&str; 7] = [
     "-Cpasses=sancov-module",
@@ -61,10 +63,9 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         Some(name) => known.iter().filter(|target| *target == name).collect(),
     };
     ensure!(!chosen.is_empty(), "there are these targets: {}", known.join(", "));
-    let target_dir = fuzz.join("target/instrumented");
     for target in chosen {
-        build(&fuzz, &target_dir, target, options.address)?;
-        fuzz_one(&fuzz, &target_dir.join("release").join(target), target, &options)?;
+        let program = build(&fuzz, target, options.address)?;
+        fuzz_one(&fuzz, &program, target, &options)?;
     }
     Ok(())
 }
@@ -98,20 +99,25 @@ fn targets(fuzz: &Path) -> Result<Vec<String>> {
     Ok(found)
 }
 
-fn build(fuzz: &Path, target_dir: &Path, target: &str, address: bool) -> Result<()> {
+/// Builds one target beside the server, whose dependencies it shares, and says where it is.
+fn build(fuzz: &Path, target: &str, address: bool) -> Result<PathBuf> {
+    let target_dir = crate::guests::root().join("target");
     let mut cargo = Command::new("cargo");
     if address {
         ensure!(has_nightly(), "AddressSanitizer takes a nightly toolchain: rustup toolchain install nightly");
         cargo.arg("+nightly");
     }
     cargo
-        .args(["build", "--release", "--locked", "--bin", target, "--target-dir"])
-        .arg(target_dir)
+        .args(["build", "--locked", "--bin", target, "--target-dir"])
+        .arg(&target_dir)
         .current_dir(fuzz)
         .env("RUSTC_WRAPPER", env::current_exe()?)
         .env(WRAPPING, if address { "-Zsanitizer=address" } else { "" });
+    if target == "modules" {
+        cargo.args(["--features", target]);
+    }
     ensure!(cargo.status()?.success(), "the target {target} does not build");
-    Ok(())
+    Ok(target_dir.join("debug").join(target))
 }
 
 fn has_nightly() -> bool {

@@ -47,7 +47,7 @@ fn chain(input: &mut Unstructured<'_>) -> Result<()> {
         last = Some(writer.finish().expect("it can be written").id);
     }
     let Some(id) = last else { return Ok(()) };
-    let Ok(found) = content::checkpoint(&snapshots, &id) else {
+    let Ok(found) = content::checkpoint(&snapshots, guest, &id) else {
         snapshot::read(&snapshots, guest, &id).map(drop).expect_err("it cannot be read");
         // A whole one that is wrong inside is sent as it is, and refused there.
         drop(snapshot::whole(&snapshots, &id));
@@ -57,7 +57,7 @@ fn chain(input: &mut Unstructured<'_>) -> Result<()> {
         assert_eq!(digest(&read), digest(&found), "what is read is what was checked");
     }
     snapshot::whole(&snapshots, &id).expect("it can be read, so it can be written");
-    let again = content::checkpoint(&snapshots, &id).expect("it was written whole");
+    let again = content::checkpoint(&snapshots, guest, &id).expect("it was written whole");
     assert_eq!(digest(&again), digest(&found), "the whole says what its parts said");
     restored(guest, &snapshots, found);
     Ok(())

@@ -1,6 +1,6 @@
 //! Chunks of snapshots as a fuzzer makes them.
 
-use super::{Checkpoint, Error, Header, VERSION, put_run, read_chain, run};
+use super::{Checkpoint, Error, Header, VERSION, put_run, read_chain, read_header, run};
 use crate::digest::{Digest, Digests};
 use crate::guest::{Guest, Handles, Image, Source};
 use crate::storage::snapshots::{CHUNK_BYTES_MAX, Snapshots};
@@ -83,8 +83,15 @@ fn fresh(guest: &Guest) -> Image {
     instance.capture(Image::default()).expect("the state can be read")
 }
 
-/// What a snapshot holds, whatever digest it should have and whichever module it is for.
-pub(in crate::machine) fn checkpoint(snapshots: &Snapshots, id: &str) -> std::result::Result<Checkpoint, Error> {
+/// What a snapshot holds, whatever digest it should have.
+pub(in crate::machine) fn checkpoint(
+    snapshots: &Snapshots,
+    guest: &Guest,
+    id: &str,
+) -> std::result::Result<Checkpoint, Error> {
+    if read_header(snapshots, id)?.memories.len() != guest.memories() {
+        return Err(Error::Shape);
+    }
     let (header, memories) = read_chain(snapshots, id)?;
     let mut image = Image::new(header.globals, memories);
     image.handles = header.handles;
