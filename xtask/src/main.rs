@@ -5,6 +5,7 @@ mod bench;
 mod ci;
 mod clients;
 mod figures;
+mod fuzz;
 mod guests;
 
 use std::process::ExitCode;
@@ -18,6 +19,7 @@ Usage: cargo xtask <task>
   clients          install the client libraries that tests want
   bench            measure against redis-server; bench --help has the options
   figures [WHICH]  how long a cluster is without a leader, what catching up, snapshots and reads cost; takes minutes
+  fuzz [TARGET]    fuzz what reads untrusted bytes; fuzz --help has the options
   guests           build the example guests into examples/prebuilt
   guests --check   build them elsewhere and say whether the bytes are the same
   guests js        build the example in JavaScript into target, with a compiler from npm
@@ -37,11 +39,13 @@ fn main() -> ExitCode {
 
 fn run(args: &[&str]) -> Result<()> {
     match args {
+        rustc if fuzz::is_wrapping() => fuzz::wrap(rustc),
         ["ci"] => ci::run(),
         ["clients"] => clients::install(),
         ["bench", options @ ..] => bench::run(options),
         ["figures"] => figures::run(None),
         ["figures", which] => figures::run(Some(which)),
+        ["fuzz", options @ ..] => fuzz::run(options),
         ["guests"] => guests::build(),
         ["guests", "--check"] => guests::check(),
         ["guests", "js"] => guests::javascript(),

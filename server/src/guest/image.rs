@@ -99,8 +99,8 @@ impl std::fmt::Debug for Image {
     }
 }
 
-/// Compares every byte, for tests.
-#[cfg(test)]
+/// Compares every byte, for tests and targets.
+#[cfg(any(test, feature = "fuzzing"))]
 impl PartialEq for Image {
     fn eq(&self, other: &Image) -> bool {
         let runs = |image: &Image| {

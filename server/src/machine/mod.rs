@@ -8,6 +8,8 @@ mod awaited;
 mod bridge;
 mod checkpoint;
 mod digest;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod obedience;
 mod offline;
 mod portable;

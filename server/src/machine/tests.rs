@@ -142,6 +142,19 @@ fn the_digest_of_a_state_is_that_of_its_snapshot() {
     assert_ne!(replica.checkpoint().unwrap().digest(6).unwrap(), read.digest(6).unwrap());
 }
 
+/// Each takes a file of its own.
+#[test]
+fn a_snapshot_with_more_memories_than_its_module_makes_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let snapshots = Snapshots::open(directory.path(), 3).unwrap();
+    let mut checkpoint = Replica::new(guest()).unwrap().checkpoint().unwrap();
+    let memory = checkpoint.image.memories[0].clone();
+    checkpoint.image.memories = vec![memory; 100];
+    let info = snapshot::write(&snapshots, &guest(), &SnapshotMeta::default(), &checkpoint).unwrap();
+    let error = snapshot::read(&snapshots, &guest(), &info.id).unwrap_err();
+    assert!(matches!(error, snapshot::Error::Memories { found: 100, expected: 1 }), "{error}");
+}
+
 #[test]
 fn reads_cannot_change_the_state_and_fail_alone() {
     let mut replica = Replica::new(guest()).unwrap();

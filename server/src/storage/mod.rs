@@ -16,6 +16,8 @@
 
 pub mod export;
 mod frames;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub mod log;
 pub mod schema;
 pub mod snapshots;
