@@ -210,6 +210,7 @@ fn unsafe_code_is_where_it_is_expected() {
         [
             "server/src/guest/barrier.rs",
             "server/src/guest/cache.rs",
+            "server/src/guest/detached.rs",
             "server/src/guest/memory.rs",
             "server/src/guest/tracking.rs",
             "server/src/time/kernel.rs",

@@ -47,6 +47,7 @@ impl Image {
             let trackings = trackings.clone();
             move || {
                 let mut buffers = Buffers::default();
+                trackings.iter().for_each(|tracking| tracking.reattach());
                 trackings.iter().for_each(|tracking| tracking.copy_pending(&mut buffers));
             }
         };

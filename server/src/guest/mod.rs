@@ -8,6 +8,7 @@ mod backtrace;
 mod barrier;
 mod bindings;
 mod cache;
+mod detached;
 mod encode;
 mod engine;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -2,7 +2,6 @@
 
 use super::worker::Job;
 use super::{Machine, snapshot};
-use crate::fault::Fault;
 use crate::storage::snapshots::SnapshotInfo;
 use crate::type_config::{LogId, Membership, SnapshotMeta, TypeConfig};
 use futures_util::{Stream, StreamExt};
@@ -11,6 +10,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 /// Entries handed to the apply thread at a time; more would only hold back the first replies.
 const ENTRIES_MAX: usize = 256;
@@ -24,7 +24,7 @@ pub struct StateMachine {
 }
 
 impl StateMachine {
-    async fn job<T>(&self, job: impl FnOnce(tokio::sync::oneshot::Sender<T>) -> Job) -> Result<T, io::Error> {
+    async fn job<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, io::Error> {
         self.machine.job(job).await.map_err(io::Error::other)
     }
 }
@@ -75,10 +75,26 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let (meta, checkpoint) = self.job(|state| Job::Checkpoint { state }).await?;
         let (snapshots, guest) = (self.machine.snapshots.clone(), Arc::clone(&self.machine.guest));
-        let written = tokio::task::spawn_blocking(move || {
-            let info = snapshot::write(&snapshots, &guest, &meta, &checkpoint)?;
-            Ok::<_, Fault>(Snapshot { meta, snapshot: info })
-        });
-        written.await.map_err(io::Error::other)?.map_err(io::Error::other)
+        let (sender, written) = oneshot::channel();
+        // Not a thread of a pool: one that has stepped back cannot come forward again.
+        std::thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
+            step_back();
+            let info = snapshot::write(&snapshots, &guest, &meta, &checkpoint);
+            // Whoever takes the next image need not copy this one.
+            drop(checkpoint);
+            // A receiver that is gone has lost interest in the snapshot.
+            let _ = sender.send(info.map(|info| Snapshot { meta, snapshot: info }));
+        })?;
+        let lost = |_| io::Error::other("writing a snapshot panicked");
+        written.await.map_err(lost)?.map_err(io::Error::other)
+    }
+}
+
+/// Lets threads that serve clients run before this one; it still gets its share of a busy processor.
+fn step_back() {
+    const NICE: i32 = 5;
+    // Linux takes this for the thread. If it may not, the snapshot is written all the same.
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "a snapshot is written at the priority of the others");
     }
 }

@@ -234,7 +234,7 @@ impl Replica {
             digests: self.digests,
             settings: self.settings.clone(),
         };
-        self.journal = Journal::default();
+        self.journal.clear();
         Ok(self.base.clone())
     }
 

@@ -37,12 +37,21 @@ pub(super) trait LogDisk: Send + 'static {
     ) -> Result<(), Error>;
 
     fn load(&mut self) -> Result<Loaded, Error>;
+
+    /// Whether purged entries are still to be removed. Each commit removes some of them.
+    fn has_stale(&self) -> bool;
 }
 
 pub(super) struct RedbDisk {
     database: Database,
     path: PathBuf,
+    /// There may be rows that hold nothing above this index. They are not part of the log any more.
+    stale_upto: Option<u64>,
 }
+
+/// Rows removed in one commit, besides twice as many as it adds: to remove a gibibyte at once takes most of a second, and
+/// nothing is appended meanwhile.
+const STALE_ROWS: usize = 32;
 
 impl RedbDisk {
     /// redb's own cache: reads are answered from our memory, so it holds little more than the pages of a transaction.
@@ -58,7 +67,7 @@ impl RedbDisk {
         let failed = |error| Error::open(path, redb::DatabaseError::Storage(redb::StorageError::Io(error)));
         let overlay = Overlay::open(path).map_err(failed)?;
         let database = RedbDisk::builder().create_with_backend(overlay).map_err(|error| Error::open(path, error))?;
-        Ok(RedbDisk { database, path: path.to_owned() })
+        Ok(RedbDisk { database, path: path.to_owned(), stale_upto: None })
     }
 
     fn builder() -> redb::Builder {
@@ -68,7 +77,7 @@ impl RedbDisk {
     }
 
     fn with_tables(database: Database, path: &Path) -> Result<RedbDisk, Error> {
-        let disk = RedbDisk { database, path: path.to_owned() };
+        let disk = RedbDisk { database, path: path.to_owned(), stale_upto: None };
         disk.transaction(Durability::Immediate, |transaction| {
             transaction.open_table(LOG)?;
             transaction.open_table(META)?;
@@ -129,35 +138,48 @@ impl LogDisk for RedbDisk {
         durable: bool,
     ) -> Result<(), Error> {
         let durability = if durable { Durability::Immediate } else { Durability::None };
+        let mut stale_upto = self.stale_upto;
         self.transaction(durability, |transaction| {
             let log = &mut transaction.open_table(LOG)?;
             // Appends that follow each other share rows, whichever call they came from.
             let mut row = Row::new();
+            let mut rows = 0;
             for change in changes {
                 if !matches!(change, Change::Append(_) | Change::Vote(_) | Change::Identity(_)) {
-                    write_row(log, &mut row)?;
+                    rows += write_row(log, &mut row)?;
                 }
                 match change {
                     Change::Append(entries) => {
                         for entry in entries {
                             if row.is_full(record_bytes(entry)) {
-                                write_row(log, &mut row)?;
+                                rows += write_row(log, &mut row)?;
                             }
                             row.push(entry).map_err(WriteError::Encode)?;
                         }
                     }
                     Change::Truncate { from } => truncate(log, *from)?,
                     Change::Purge(upto) => {
-                        purge(log, upto.index)?;
                         put(transaction, PURGED, upto)?;
+                        stale_upto = stale_upto.max(Some(upto.index));
                     }
                     Change::Vote(vote) => put(transaction, VOTE, vote)?,
                     Change::Identity(identity) => put(transaction, IDENTITY, identity)?,
                 }
             }
-            write_row(log, &mut row)?;
+            rows += write_row(log, &mut row)?;
+            if let Some(upto) = stale_upto
+                && remove_stale(log, upto, STALE_ROWS + 2 * rows)?
+            {
+                stale_upto = None;
+            }
             committed.map_or(Ok(()), |committed| put(transaction, COMMITTED, &committed))
-        })
+        })?;
+        self.stale_upto = stale_upto;
+        Ok(())
+    }
+
+    fn has_stale(&self) -> bool {
+        self.stale_upto.is_some()
     }
 
     fn load(&mut self) -> Result<Loaded, Error> {
@@ -171,8 +193,9 @@ impl LogDisk for RedbDisk {
             let records = read_row(key, Bytes::copy_from_slice(row.value()))
                 .map_err(|damage| Error::damaged_log_row(&self.path, key, damage))?;
             for entry in records {
-                // What is left of a row that is partly purged.
+                // Of a row that is partly purged, or not removed yet.
                 if entry.index() < next && entries.is_empty() {
+                    self.stale_upto = purged.map(|purged| purged.index);
                     continue;
                 }
                 if entry.index() != next {
@@ -199,12 +222,15 @@ fn put(transaction: &WriteTransaction, key: &str, value: &impl Serialize) -> Res
     Ok(())
 }
 
-fn write_row(log: &mut Table<'_, u64, &[u8]>, row: &mut Row) -> Result<(), WriteError> {
-    if let Some((key, bytes)) = row.seal() {
+/// How many rows that were, one or none.
+fn write_row(log: &mut Table<'_, u64, &[u8]>, row: &mut Row) -> Result<usize, WriteError> {
+    let sealed = row.seal();
+    let count = usize::from(sealed.is_some());
+    if let Some((key, bytes)) = sealed {
         log.insert(key, bytes)?;
     }
     row.clear();
-    Ok(())
+    Ok(count)
 }
 
 /// Removes the records from `from` on; the row that holds `from` in its middle is cut.
@@ -222,14 +248,20 @@ fn truncate(log: &mut Table<'_, u64, &[u8]>, from: u64) -> Result<(), WriteError
     Ok(())
 }
 
-/// Removes the rows that hold nothing above `upto`.
-fn purge(log: &mut Table<'_, u64, &[u8]>, upto: u64) -> Result<(), WriteError> {
+/// Removes rows that hold nothing above `upto`, the first `most` if there are more; whether none are left.
+fn remove_stale(log: &mut Table<'_, u64, &[u8]>, upto: u64, most: usize) -> Result<bool, WriteError> {
     let end = upto.saturating_add(1);
+    let row = log.range(..end)?.nth(most).transpose()?;
+    if let Some(key) = row.map(|(key, _)| key.value()) {
+        // Those before it hold nothing above, for it begins there.
+        log.retain_in(..key, |_, _| false)?;
+        return Ok(false);
+    }
     if let Some((key, entries)) = last_row_below(log, end)? {
         let all = entries.last().is_some_and(|last| last.index() <= upto);
         log.retain_in(..if all { end } else { key }, |_, _| false)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn last_row_below(log: &Table<'_, u64, &[u8]>, end: u64) -> Result<Option<(u64, Vec<Entry>)>, WriteError> {

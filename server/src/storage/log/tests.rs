@@ -99,6 +99,39 @@ async fn is_the_same_after_every_operation_and_a_restart() {
     log.close().await;
 }
 
+/// More rows than are removed in one commit.
+#[tokio::test]
+async fn what_is_purged_goes_in_steps_and_after_a_restart() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("log.redb");
+    let rows = || {
+        let database = Database::open(&path).unwrap();
+        let rows = database.begin_read().unwrap().open_table(LOG).unwrap();
+        let keys: Vec<u64> = rows.iter().unwrap().map(|row| row.unwrap().0.value()).collect();
+        keys
+    };
+    let mut log = open(&path);
+    append(&mut log, (0..1000).map(|index| sized(1, index, 20_000))).await;
+    log.purge(log_id(1, 900)).await.unwrap();
+    // The end comes before the writer has removed them all: it finishes what was asked, and no more.
+    log = reopen(&path, log).await;
+    assert_eq!(log.status().first, Some(901));
+    append(&mut log, [entry(1, 1000)]).await;
+    log.close().await;
+    let left = rows();
+    assert!(left.contains(&901) && left.contains(&1000), "{left:?}");
+    // Each opening removes the rest of it while there is nothing else to do.
+    for _ in 0..20 {
+        log = open(&path);
+        log.save_vote(&Vote::new(1, 1)).await.unwrap();
+        log.close().await;
+    }
+    assert_eq!(rows().first(), Some(&901));
+    let mut log = open(&path);
+    assert_eq!(all(&mut log).await.len(), 100);
+    log.close().await;
+}
+
 /// Everything queued at once becomes few transactions, in order.
 #[tokio::test]
 async fn keeps_the_order_of_the_queue() {
