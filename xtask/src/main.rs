@@ -4,6 +4,7 @@
 mod bench;
 mod ci;
 mod clients;
+mod data;
 mod figures;
 mod guests;
 
@@ -18,6 +19,8 @@ Usage: cargo xtask <task>
   clients          install the client libraries that tests want
   bench            measure against redis-server; bench --help has the options
   figures [WHICH]  how long a cluster is without a leader, what catching up and snapshots cost; takes minutes
+  fixtures         make the data directories of this version that later ones must read
+  flips            damage every byte of them; flips --seed S --sample N damages some. Takes minutes
   guests           build the example guests into examples/prebuilt
   guests --check   build them elsewhere and say whether the bytes are the same";
 
@@ -40,6 +43,8 @@ fn run(args: &[&str]) -> Result<()> {
         ["bench", options @ ..] => bench::run(options),
         ["figures"] => figures::run(None),
         ["figures", which] => figures::run(Some(which)),
+        ["fixtures"] => data::fixtures(),
+        ["flips", options @ ..] => data::flips(options),
         ["guests"] => guests::build(),
         ["guests", "--check"] => guests::check(),
         [] | ["help" | "-h" | "--help"] => {

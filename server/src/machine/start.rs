@@ -148,11 +148,7 @@ impl Drop for PanicGuard {
 }
 
 /// The state of the newest snapshot that is whole and of this module, or the very first state.
-fn newest_state(
-    guest: &Arc<Guest>,
-    snapshots: &Snapshots,
-    purged: Option<LogId>,
-) -> Result<State, StartError> {
+fn newest_state(guest: &Arc<Guest>, snapshots: &Snapshots, purged: Option<LogId>) -> Result<State, StartError> {
     let purged = purged.map_or(0, |id| id.index);
     let mut problems = String::new();
     let mut damaged = Vec::new();

@@ -6,7 +6,7 @@
 //! log.redb     the log, the vote and the node's identity: see `schema`
 //! WATERMARK    how far log.redb had come at least: see `log::watermark`
 //! snapshots/   one file a snapshot: see `snapshots`
-//! QUARANTINE   there while the machine's state is known to be wrong: see `ward`
+//! QUARANTINE   there while the machine's state is known to be wrong, and a copy of it: see `ward`
 //! evidence/    what was found out about such states: see `ward`
 //! ```
 //!
