@@ -1,5 +1,6 @@
 //! The harness of the tests: real server processes (`server`), several of them as one (`cluster`), a client that sees
-//! every byte (`client`), waiting for states (`wait`), the guests to serve (`guests`) and NTP servers (`ntp`).
+//! every byte (`client`), waiting for states (`wait`), the guests to serve (`guests`) and NTP servers (`ntp`). And data directories:
+//! those of earlier versions (`fixtures`), and what becomes of damaged ones (`flips`).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,6 +12,8 @@
 
 pub mod client;
 pub mod cluster;
+pub mod fixtures;
+pub mod flips;
 pub mod guarantees;
 pub mod guests;
 pub mod network;

@@ -111,6 +111,11 @@ impl Node {
         self
     }
 
+    /// The same with a guest on data that is elsewhere.
+    pub fn data_of(self, module: Module, dir: PathBuf) -> Node {
+        Node { module: Some(module), dir, ..self }
+    }
+
     /// The same with a data directory beside its own, which is kept as long as this one.
     pub fn with_dir(&self, name: &str) -> Node {
         Node { dir: self.scratch.path().join(name), ..self.clone() }

@@ -4,6 +4,7 @@
 mod bench;
 mod ci;
 mod clients;
+mod data;
 mod figures;
 mod fuzz;
 mod guests;
@@ -20,6 +21,8 @@ Usage: cargo xtask <task>
   bench            measure against redis-server; bench --help has the options
   figures [WHICH]  how long a cluster is without a leader, what catching up, snapshots and reads cost; takes minutes
   fuzz [TARGET]    fuzz what reads untrusted bytes; fuzz --help has the options
+  fixtures         make the data directories of this version that later ones must read
+  flips            damage every byte of them; flips --seed S --sample N damages some. Takes minutes
   guests           build the example guests into examples/prebuilt
   guests --check   build them elsewhere and say whether the bytes are the same
   guests js        build the example in JavaScript into target, with a compiler from npm
@@ -46,6 +49,8 @@ fn run(args: &[&str]) -> Result<()> {
         ["figures"] => figures::run(None),
         ["figures", which] => figures::run(Some(which)),
         ["fuzz", options @ ..] => fuzz::run(options),
+        ["fixtures"] => data::fixtures(),
+        ["flips", options @ ..] => data::flips(options),
         ["guests"] => guests::build(),
         ["guests", "--check"] => guests::check(),
         ["guests", "js"] => guests::javascript(),

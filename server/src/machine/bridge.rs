@@ -2,7 +2,8 @@
 
 use super::worker::Job;
 use super::{Machine, snapshot};
-use crate::storage::snapshots::SnapshotInfo;
+use crate::fault::chain;
+use crate::storage::snapshots::{SnapshotInfo, Snapshots};
 use crate::type_config::{LogId, Membership, SnapshotMeta, TypeConfig};
 use futures_util::{Stream, StreamExt};
 use openraft::OptionalSend;
@@ -10,6 +11,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 /// Entries handed to the apply thread at a time; more would only hold back the first replies.
@@ -26,6 +28,11 @@ pub struct StateMachine {
 impl StateMachine {
     async fn job<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, io::Error> {
         self.machine.job(job).await.map_err(io::Error::other)
+    }
+
+    /// openraft is told of this one.
+    fn note(&self, snapshot: &Snapshot) {
+        self.machine.shared.snapshot_index.fetch_max(snapshot.snapshot.index, Ordering::Relaxed);
     }
 }
 
@@ -60,13 +67,33 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
         let snapshots = self.machine.snapshots.clone();
-        let newest = tokio::task::spawn_blocking(move || {
-            let Some(newest) = snapshots.list()?.into_iter().next() else { return Ok(None) };
-            let header = snapshot::read_header(&snapshots, &newest.id)?;
-            Ok::<_, snapshot::Error>(Some(Snapshot { meta: header.meta, snapshot: newest }))
-        });
-        newest.await.map_err(io::Error::other)?.map_err(io::Error::other)
+        let reached = self.machine.shared.snapshot_index.load(Ordering::Relaxed);
+        let newest = tokio::task::spawn_blocking(move || newest(&snapshots, reached));
+        match newest.await.map_err(io::Error::other)?.map_err(io::Error::other)? {
+            Some(newest) => {
+                self.note(&newest);
+                Ok(Some(newest))
+            }
+            // What has no state of its own cannot make one.
+            None if reached == 0 || self.machine.standing().is_quarantined() => Ok(None),
+            // It was found to be damaged, and the log behind it may be gone.
+            None => self.build_snapshot().await.map(Some),
+        }
     }
+}
+
+/// The newest snapshot, unless it is older than one that openraft was told of. Damaged ones are set aside.
+fn newest(snapshots: &Snapshots, reached: u64) -> Result<Option<Snapshot>, snapshot::Error> {
+    for info in snapshots.list()?.into_iter().filter(|info| info.index >= reached) {
+        match snapshot::read_header(snapshots, &info.id) {
+            Ok(header) => return Ok(Some(Snapshot { meta: header.meta, snapshot: info })),
+            Err(error) => {
+                tracing::error!(snapshot = info.id, error = chain(&error), "a snapshot is damaged; check the disk");
+                snapshots.set_aside(&info.id)?;
+            }
+        }
+    }
+    Ok(None)
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
@@ -86,7 +113,9 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
             let _ = sender.send(info.map(|info| Snapshot { meta, snapshot: info }));
         })?;
         let lost = |_| io::Error::other("writing a snapshot panicked");
-        written.await.map_err(lost)?.map_err(io::Error::other)
+        let snapshot = written.await.map_err(lost)?.map_err(io::Error::other)?;
+        self.note(&snapshot);
+        Ok(snapshot)
     }
 }
 

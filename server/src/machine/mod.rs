@@ -112,6 +112,8 @@ struct Shared {
     /// Commands applied since this start.
     commands: AtomicU64,
     awaited: Awaited,
+    /// The last entry of the newest snapshot that openraft was told of; 0 if there was none.
+    snapshot_index: AtomicU64,
     /// As in the status, for those who wait for it to change.
     standing: watch::Sender<Standing>,
     alarm: Alarm,

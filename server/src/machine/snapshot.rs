@@ -16,7 +16,7 @@ pub(super) mod fuzzing;
 use super::checkpoint::Checkpoint;
 use super::portable::Imported;
 use crate::digest::{Digest, Digests};
-use crate::fault::Fault;
+use crate::fault::{Fault, chain};
 use crate::guest::{Guest, Handles, Image, Pages, Source};
 use crate::settings::{self, Settings};
 use crate::storage::snapshots::{self, INCREMENTS_MAX, SnapshotInfo, SnapshotWriter, Snapshots};
@@ -222,10 +222,26 @@ pub(super) fn read(snapshots: &Snapshots, guest: &Guest, id: &str) -> Result<(Sn
     Ok((meta, checkpoint))
 }
 
-/// The snapshot as a file that needs no other one, for whoever is to get it.
+/// The snapshot as a file that needs no other one, for whoever is to get it. All of it is read, and if it is damaged, it is
+/// set aside.
 pub fn whole(snapshots: &Snapshots, id: &str) -> Result<SnapshotInfo, Error> {
+    make_whole(snapshots, id).inspect_err(|error| {
+        let error = chain(error);
+        match snapshots.set_aside_damaged(id) {
+            Ok(damaged) if damaged.is_empty() => {}
+            Ok(damaged) => {
+                let aside = damaged.join(", ");
+                tracing::error!(snapshot = id, error, aside, "a snapshot is damaged; check the disk");
+            }
+            Err(also) => tracing::error!(snapshot = id, error, also = chain(&also), "a damaged snapshot stays"),
+        }
+    })
+}
+
+fn make_whole(snapshots: &Snapshots, id: &str) -> Result<SnapshotInfo, Error> {
     let info = snapshots.get(id)?;
     if info.parent.is_none() {
+        snapshots.verify(id)?;
         return Ok(info);
     }
     let (header, memories) = read_chain(snapshots, id)?;

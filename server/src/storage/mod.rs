@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! LOCK         held for as long as the process lives; its text is the holder's process id
-//! FORMAT       "uhaha-server data 1\n": what wrote this directory; anything else is refused
+//! FORMAT       "uhaha-server data 2\n": what wrote this directory; anything else is refused
 //! log.redb     the log, the vote and the node's identity: see `schema`
+//! WATERMARK    how far log.redb had come at least: see `log::watermark`
 //! snapshots/   one file a snapshot: see `snapshots`
-//! QUARANTINE   there while the machine's state is known to be wrong: see `ward`
+//! QUARANTINE   there while the machine's state is known to be wrong, and a copy of it: see `ward`
 //! evidence/    what was found out about such states: see `ward`
 //! ```
 //!
@@ -27,7 +28,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-const FORMAT: &str = "uhaha-server data 1\n";
+const FORMAT: &str = "uhaha-server data 2\n";
 const LOG: &str = "log.redb";
 /// A node's directory is `DIR/GUEST/ID`.
 const LEVELS_BELOW: usize = 2;
@@ -53,7 +54,7 @@ pub enum Error {
     ReadFormat { path: PathBuf, source: io::Error },
     #[error("cannot write {}", path.display())]
     WriteFormat { path: PathBuf, source: io::Error },
-    #[error("{} names a format that this version does not know: {found:?}", path.display())]
+    #[error("{} names a format that this version does not know ({found:?}); start the version that wrote it, or one that reads it", path.display())]
     UnknownFormat { path: PathBuf, found: String },
     #[error("{} is missing from a data directory that is not empty", path.display())]
     NoFormat { path: PathBuf },
@@ -112,7 +113,7 @@ impl DataDir {
         match self.read_format()? {
             true => Ok(()),
             // Data without its format is never guessed at.
-            false if self.log_path().exists() => Err(Error::NoFormat { path }),
+            false if log::was_here(&self.log_path()) => Err(Error::NoFormat { path }),
             false => self.write_format(&path).map_err(|source| Error::WriteFormat { path, source }),
         }
     }
@@ -189,7 +190,7 @@ fn in_use(dir: &Path, lock: File) -> Error {
 
 /// Whether a node has ever kept anything in the directory `path`.
 pub fn is_used(path: &Path) -> bool {
-    path.join(LOG).exists()
+    log::was_here(&path.join(LOG))
 }
 
 /// The node's own directory: `dir` itself, or the only one below it.
@@ -292,8 +293,8 @@ mod tests {
     fn refuses_an_unknown_or_missing_format() {
         let temp = tempfile::tempdir().unwrap();
         DataDir::open(temp.path()).unwrap();
-        fs::write(temp.path().join("FORMAT"), "uhaha-server data 2\n").unwrap();
-        assert!(matches!(DataDir::open(temp.path()), Err(Error::UnknownFormat { found, .. }) if found.contains('2')));
+        fs::write(temp.path().join("FORMAT"), "uhaha-server data 3\n").unwrap();
+        assert!(matches!(DataDir::open(temp.path()), Err(Error::UnknownFormat { found, .. }) if found.contains('3')));
         fs::remove_file(temp.path().join("FORMAT")).unwrap();
         fs::write(temp.path().join("log.redb"), "").unwrap();
         assert!(matches!(DataDir::open(temp.path()), Err(Error::NoFormat { .. })));

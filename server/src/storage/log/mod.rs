@@ -10,9 +10,11 @@
 mod cache;
 mod disk;
 mod error;
+mod guard;
 mod overlay;
 #[cfg(test)]
 mod tests;
+mod watermark;
 mod writer;
 
 pub use self::error::Error;
@@ -53,12 +55,13 @@ pub struct Status {
 }
 
 /// All of a log that nobody writes.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Contents {
     pub identity: Option<Identity>,
     pub purged: Option<LogId>,
     /// The last entry known to be committed when the node ended.
     pub committed: Option<LogId>,
+    pub vote: Option<Vote>,
     /// Those that are not purged.
     pub entries: Vec<Entry>,
 }
@@ -73,10 +76,15 @@ impl Contents {
     }
 }
 
+/// Whether there was a log at `path` ever.
+pub(super) fn was_here(path: &Path) -> bool {
+    path.exists() || watermark::path(path).exists()
+}
+
 /// Reads and checks the whole log without changing the file.
 pub fn read(path: &Path) -> Result<Contents, Error> {
-    let Loaded { entries, purged, committed, identity, vote: _ } = RedbDisk::open_to_read(path)?.load()?;
-    Ok(Contents { identity, purged, committed, entries })
+    let Loaded { entries, purged, vote, committed, identity } = RedbDisk::open_to_read(path)?.load()?;
+    Ok(Contents { identity, purged, committed, vote, entries })
 }
 
 /// One change of the log, as it is queued.

@@ -178,6 +178,12 @@ impl SnapshotReader {
         self.parent.as_deref()
     }
 
+    /// Checks all that is left, and returns the header.
+    pub(super) fn read_to_end(mut self) -> Result<Header, Error> {
+        while self.next_chunk()?.is_some() {}
+        Ok(self.header)
+    }
+
     /// The next chunk, checked; `None` once the end is reached and checked.
     pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>, Error> {
         self.frames.next_chunk().map_err(|why| wrong(&self.path, why))
@@ -195,10 +201,9 @@ fn wrong(path: &Path, why: Wrong) -> Error {
 
 /// Reads a file to its end and returns its header. It must be a whole snapshot, which needs no other.
 pub(super) fn verify(path: &Path) -> Result<Header, Error> {
-    let mut reader = SnapshotReader::open(path.to_owned())?;
+    let reader = SnapshotReader::open(path.to_owned())?;
     if reader.parent.is_some() {
         return Err(Error::Increment { path: path.to_owned() });
     }
-    while reader.next_chunk()?.is_some() {}
-    Ok(reader.header)
+    reader.read_to_end()
 }

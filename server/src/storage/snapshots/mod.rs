@@ -176,6 +176,24 @@ impl Snapshots {
         Ok(())
     }
 
+    /// Reads all of a file; those that it adds to are not looked at.
+    pub fn verify(&self, id: &str) -> Result<(), Error> {
+        self.read(id)?.read_to_end().map(drop)
+    }
+
+    /// Sets a snapshot aside that cannot be used because its file is damaged, or one that it adds to, and those between.
+    /// Returns what was set aside.
+    pub fn set_aside_damaged(&self, id: &str) -> Result<Vec<String>, Error> {
+        let chain = match self.chain(id) {
+            Ok(chain) => chain.into_iter().map(|info| info.id).collect(),
+            Err(_) => vec![id.to_owned()],
+        };
+        let whole = chain.iter().take_while(|id| self.verify(id).is_ok()).count();
+        let damaged = chain[whole..].to_vec();
+        damaged.iter().try_for_each(|id| self.set_aside(id))?;
+        Ok(damaged)
+    }
+
     /// Copies a snapshot file from elsewhere, after checking all of it.
     pub fn import(&self, from: &Path) -> Result<SnapshotInfo, Error> {
         let temp = self.shared.dir.join(format!("import-{}{TEMP_SUFFIX}", now_ms()));
