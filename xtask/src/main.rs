@@ -6,6 +6,7 @@ mod ci;
 mod clients;
 mod figures;
 mod guests;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,7 @@ Usage: cargo xtask <task>
   clients          install the client libraries that tests want
   bench            measure against redis-server; bench --help has the options
   figures [WHICH]  how long a cluster is without a leader, what catching up and snapshots cost; takes minutes
+  sim              nodes on a simulated system, with faults, from seeds; sim --help has the options
   guests           build the example guests into examples/prebuilt
   guests --check   build them elsewhere and say whether the bytes are the same";
 
@@ -40,6 +42,7 @@ fn run(args: &[&str]) -> Result<()> {
         ["bench", options @ ..] => bench::run(options),
         ["figures"] => figures::run(None),
         ["figures", which] => figures::run(Some(which)),
+        ["sim", options @ ..] => sim::run(options),
         ["guests"] => guests::build(),
         ["guests", "--check"] => guests::check(),
         [] | ["help" | "-h" | "--help"] => {

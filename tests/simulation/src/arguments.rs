@@ -1,5 +1,6 @@
 //! What the program was asked for, and the environment it needs.
 
+use crate::plan::Mutation;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,6 +11,7 @@ Usage: uhaha-simulation --seed SEED [OPTIONS]
   --seed SEED       what everything follows from
   --seconds S       how long faults go on, in simulated time (the seed's choice)
   --trace FILE      the whole readable trace, also of a run that passes
+  --mutation NAME   break one thing on purpose: nosync, file-sync, directory-sync, open-reads or lease
   --events FILE     every event, to compare two runs that should be the same";
 
 #[derive(Debug, Default)]
@@ -17,6 +19,7 @@ pub(crate) struct Arguments {
     pub(crate) seed: u64,
     pub(crate) seconds: Option<u64>,
     pub(crate) trace: Option<PathBuf>,
+    pub(crate) mutation: Option<Mutation>,
     pub(crate) events: Option<PathBuf>,
     /// Only compiles the guests, for the runs to come.
     pub(crate) prepare: bool,
@@ -39,6 +42,9 @@ impl Arguments {
                 "--seed" => (arguments.seed, has_seed) = (number()?, true),
                 "--seconds" => arguments.seconds = Some(number()?),
                 "--trace" => arguments.trace = Some(path()?),
+                "--mutation" => {
+                    arguments.mutation = Some(Mutation::named(&value).ok_or(format!("no mutation {value}"))?)
+                }
                 "--events" => arguments.events = Some(path()?),
                 _ => return Err(format!("{word} is not an option\n\n{USAGE}")),
             }

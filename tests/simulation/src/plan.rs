@@ -29,9 +29,38 @@ impl Guest {
     }
 }
 
+/// One thing that is broken on purpose, which a check must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mutation {
+    /// Nodes acknowledge what they have not synced: `--nosync`.
+    NoSync,
+    /// Syncs of files do nothing, as on a disk that lies.
+    FileSync,
+    /// Syncs of directories do nothing.
+    DirectorySync,
+    /// Reads are answered by whatever a node has: `--openreads`, without a bound.
+    OpenReads,
+    /// Nodes count on leases although their clocks run at different speeds.
+    Lease,
+}
+
+impl Mutation {
+    pub(crate) fn named(name: &str) -> Option<Mutation> {
+        match name {
+            "nosync" => Some(Mutation::NoSync),
+            "file-sync" => Some(Mutation::FileSync),
+            "directory-sync" => Some(Mutation::DirectorySync),
+            "open-reads" => Some(Mutation::OpenReads),
+            "lease" => Some(Mutation::Lease),
+            _ => None,
+        }
+    }
+}
+
 /// The shape of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
+    pub(crate) mutation: Option<Mutation>,
     pub(crate) guest: Guest,
     pub(crate) founders: usize,
     /// Nodes that may join later.
@@ -50,12 +79,16 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(seed: u64, seconds: Option<u64>) -> Plan {
+    pub(crate) fn new(seed: u64, seconds: Option<u64>, mutation: Option<Mutation>) -> Plan {
         let mut rng = Rng::new(seed, "plan");
         let seconds_of_seed = rng.between(10, 40);
         let sync_least = rng.magnitude(20_000, 2_000_000);
+        let guest = *rng.pick(&Guest::ALL);
+        let lease_reads = rng.one_in(2);
         Plan {
-            guest: *rng.pick(&Guest::ALL),
+            mutation,
+            // Only the database has reads.
+            guest: if matches!(mutation, Some(Mutation::OpenReads | Mutation::Lease)) { Guest::Kvdb } else { guest },
             founders: *rng.pick(&[3, 3, 3, 5]),
             spare: rng.below(3) as usize,
             clients: rng.between(2, 5) as usize,
@@ -64,7 +97,7 @@ impl Plan {
             sync_ns: (sync_least, sync_least * rng.between(1, 8)),
             think_ns: rng.magnitude(10_000_000, 400_000_000),
             snapshot_log_entries: rng.magnitude(20, 2_000),
-            lease_reads: rng.one_in(2),
+            lease_reads: lease_reads || mutation == Some(Mutation::Lease),
             forwards: rng.one_in(2),
             digest_interval_ms: rng.magnitude(200, 10_000),
         }
@@ -72,7 +105,11 @@ impl Plan {
 
     /// How fast or slow a clock may run: a lease counts on clocks that are nearly right.
     pub(crate) fn drift_ppm_max(&self) -> u64 {
-        if self.lease_reads { 200 } else { 200_000 }
+        match self.mutation {
+            Some(Mutation::Lease) => 800_000,
+            _ if self.lease_reads => 200,
+            _ => 200_000,
+        }
     }
 
     /// Options that all nodes have.
@@ -81,6 +118,11 @@ impl Plan {
         words.extend(["--snapshot-log-entries".into(), self.snapshot_log_entries.to_string()]);
         words.extend(["--digest-interval".into(), format!("{}ms", self.digest_interval_ms)]);
         words.extend(["--redirect".into(), if self.forwards { "forward" } else { "moved" }.into()]);
+        match self.mutation {
+            Some(Mutation::NoSync) => words.push("--nosync".into()),
+            Some(Mutation::OpenReads) => words.extend(["--openreads".into(), "--max-staleness".into(), "0".into()]),
+            _ => {}
+        }
         if self.lease_reads {
             words.push("--lease-reads".into());
         }

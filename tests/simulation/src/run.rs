@@ -6,7 +6,7 @@ use crate::cluster::Cluster;
 use crate::faults;
 use crate::nemesis::Nemesis;
 use crate::os::{self, HostId};
-use crate::plan::Plan;
+use crate::plan::{Mutation, Plan};
 use crate::rng::Rng;
 use crate::trace::Trace;
 use crate::{checks, history, node, telemetry, verdict};
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         }
     };
     telemetry::init();
-    let plan = Plan::new(arguments.seed, arguments.seconds);
+    let plan = Plan::new(arguments.seed, arguments.seconds, arguments.mutation);
     let mut trace = Trace::default();
     if let Some(file) = events {
         trace.write_every_event(file);
@@ -70,6 +70,8 @@ fn simulate(seed: u64, plan: &Plan) {
         os::enter(|os| {
             let root = PathBuf::from(format!("{}/{}", os.hosts[*host].name, os.hosts[*host].life));
             os.disks.add(*host, root, plan.sync_ns);
+            os.disks.ignores_file_syncs = plan.mutation == Some(Mutation::FileSync);
+            os.disks.ignores_directory_syncs = plan.mutation == Some(Mutation::DirectorySync);
         });
     }
     let addresses: Vec<String> = nodes.iter().map(|host| node::address(*host)).collect();

@@ -34,7 +34,6 @@ pub(super) enum Kind {
 pub(super) struct Object {
     pub(super) kind: Kind,
     pub(super) host: HostId,
-    pub(super) life: u32,
     pub(super) nonblocking: bool,
     /// How long a call waits.
     pub(super) receive_timeout: Option<u64>,
@@ -67,12 +66,11 @@ impl Descriptors {
         self.objects.get_mut(&id)
     }
 
-    pub(super) fn insert(&mut self, kind: Kind, host: HostId, life: u32) -> ObjectId {
+    pub(super) fn insert(&mut self, kind: Kind, host: HostId) -> ObjectId {
         self.objects_ever += 1;
         let object = Object {
             kind,
             host,
-            life,
             nonblocking: false,
             receive_timeout: None,
             send_timeout: None,
@@ -112,8 +110,7 @@ impl Os {
     /// An object of the running process.
     pub(super) fn make(&mut self, kind: Kind) -> ObjectId {
         let here = self.here();
-        let life = self.hosts[here].life;
-        self.descriptors.insert(kind, here, life)
+        self.descriptors.insert(kind, here)
     }
 
     /// Something has become ready.

@@ -148,11 +148,6 @@ impl Os {
     fn here(&self) -> HostId {
         self.scheduler.host_of(self.scheduler.running())
     }
-
-    /// Whether what belongs to `life` of a host is still alive.
-    fn lives(&self, host: HostId, life: u32) -> bool {
-        self.hosts[host].life == life
-    }
 }
 
 /// A line of the readable trace, said by the running thread's host.

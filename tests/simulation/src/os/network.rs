@@ -436,8 +436,7 @@ impl Os {
         let Some(listener) = self.network.listeners.get(&local).copied() else {
             return self.send_segment(connection, side, Content::Reset);
         };
-        let life = self.hosts[host].life;
-        let object = self.descriptors.insert(Kind::Stream { connection, side }, host, life);
+        let object = self.descriptors.insert(Kind::Stream { connection, side }, host);
         if let Some(end) = self.network.end(connection, side) {
             (end.object, end.open) = (Some(object), true);
         }
