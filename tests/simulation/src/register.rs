@@ -4,15 +4,13 @@
 //! its call and its return, and a state that was seen with the same operations done is not looked at again.
 
 use crate::history::{Call, Operation, Outcome};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
-/// What an operation does to a register, and what it must have seen there.
+/// What an operation does to a register, or what it must have seen there.
 #[derive(Clone, Debug)]
 enum Step {
     Write(Option<String>),
     Read(Option<String>),
-    /// It deleted something, or nothing.
-    Delete(bool),
 }
 
 struct Node {
@@ -23,7 +21,7 @@ struct Node {
 }
 
 /// How many states are looked at before the search gives up, which is no verdict.
-const STATES_MAX: usize = 2_000_000;
+const STATES_MAX: usize = 300_000;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -32,21 +30,27 @@ pub(crate) enum Answer {
     TooHard,
 }
 
-/// `operations` are those of one key.
+/// `operations` are those of one key; no two write the same value.
 pub(crate) fn check(operations: &[Operation]) -> Answer {
-    let mut nodes: Vec<Node> = operations.iter().filter_map(node).collect();
+    let read: HashSet<&str> = operations
+        .iter()
+        .filter_map(|operation| match &operation.outcome {
+            Outcome::Value(Some(value)) => Some(value.as_str()),
+            _ => None,
+        })
+        .collect();
+    let mut nodes: Vec<Node> = operations.iter().filter_map(|operation| node(operation, &read)).collect();
     nodes.sort_by_key(|node| (node.invoked, node.returned));
-    let mut done = vec![0u64; nodes.len().div_ceil(64)];
-    let mut seen = HashSet::new();
-    search(&nodes, &mut done, &mut seen)
+    Search { nodes: &nodes, left: (0..nodes.len()).collect(), furthest: 0, seen: HashSet::new() }.run()
 }
 
-fn node(operation: &Operation) -> Option<Node> {
+fn node(operation: &Operation, read: &HashSet<&str>) -> Option<Node> {
     let is_unknown = matches!(operation.outcome, Outcome::Unknown(_));
     let step = match (&operation.call, &operation.outcome) {
+        // What nobody ever read may as well not have happened.
+        (Call::Set { value, .. }, Outcome::Unknown(_)) if !read.contains(value.as_str()) => return None,
         (Call::Set { value, .. }, Outcome::Done | Outcome::Unknown(_)) => Step::Write(Some(value.clone())),
-        (Call::Del { .. }, Outcome::Deleted(some)) => Step::Delete(*some),
-        (Call::Del { .. }, Outcome::Unknown(_)) => Step::Write(None),
+        (Call::Del { .. }, Outcome::Deleted(_) | Outcome::Unknown(_)) => Step::Write(None),
         (Call::Get { .. }, Outcome::Value(value)) => Step::Read(value.clone()),
         // A refused operation was not done; a read that was not answered saw nothing.
         _ => return None,
@@ -54,51 +58,78 @@ fn node(operation: &Operation) -> Option<Node> {
     Some(Node { step, invoked: operation.invoked, returned: if is_unknown { u64::MAX } else { operation.returned } })
 }
 
-/// One choice of the search: which operation came next, and what the register had before.
-struct Choice {
-    node: usize,
-    before: Option<String>,
+/// What is done is everything before the furthest operation but what is left.
+type State = (usize, Vec<usize>, Option<String>);
+
+struct Search<'a> {
+    nodes: &'a [Node],
+    left: BTreeSet<usize>,
+    furthest: usize,
+    seen: HashSet<State>,
 }
 
-fn search(nodes: &[Node], done: &mut [u64], seen: &mut HashSet<(Vec<u64>, Option<String>)>) -> Answer {
-    let is_done = |done: &[u64], node: usize| done[node / 64] & (1 << (node % 64)) != 0;
-    let mut register: Option<String> = None;
-    let mut choices: Vec<Choice> = Vec::new();
-    let mut from = 0;
-    loop {
-        // All that returned must be done; what nobody knows of need not.
-        let first_return = (0..nodes.len()).filter(|node| !is_done(done, *node)).map(|node| nodes[node].returned).min();
-        let Some(first_return) = first_return.filter(|returned| *returned != u64::MAX) else {
-            return Answer::Possible;
-        };
-        let mut candidates = (from..nodes.len()).take_while(|node| nodes[*node].invoked <= first_return);
-        let next = candidates.find_map(|node| {
-            if is_done(done, node) {
-                return None;
+/// One choice: which operation came next, and how it was before.
+struct Choice {
+    node: usize,
+    register: Option<String>,
+    furthest: usize,
+    /// What else could have come next.
+    others: Vec<usize>,
+}
+
+impl Search<'_> {
+    fn run(mut self) -> Answer {
+        let mut register: Option<String> = None;
+        let mut choices: Vec<Choice> = Vec::new();
+        let Some(mut candidates) = self.candidates() else { return Answer::Possible };
+        loop {
+            let next = loop {
+                let Some(node) = candidates.pop() else { break None };
+                let Some(after) = apply(&self.nodes[node].step, &register) else { continue };
+                let furthest = self.furthest.max(node + 1);
+                let left: Vec<usize> = self.left.range(..furthest).copied().filter(|left| *left != node).collect();
+                if self.seen.insert((furthest, left, after.clone())) {
+                    break Some((node, after, furthest));
+                }
+            };
+            match next {
+                Some((node, after, furthest)) => {
+                    self.left.remove(&node);
+                    let register = std::mem::replace(&mut register, after);
+                    let furthest = std::mem::replace(&mut self.furthest, furthest);
+                    choices.push(Choice { node, register, furthest, others: candidates });
+                    match self.candidates() {
+                        Some(next) => candidates = next,
+                        None => return Answer::Possible,
+                    }
+                }
+                None => {
+                    let Some(choice) = choices.pop() else { return Answer::Impossible };
+                    self.left.insert(choice.node);
+                    (register, self.furthest, candidates) = (choice.register, choice.furthest, choice.others);
+                }
             }
-            let after = apply(&nodes[node].step, &register)?;
-            done[node / 64] |= 1 << (node % 64);
-            if seen.insert((done.to_vec(), after.clone())) {
-                return Some((node, after));
-            }
-            done[node / 64] &= !(1 << (node % 64));
-            None
-        });
-        match next {
-            Some((node, after)) => {
-                choices.push(Choice { node, before: std::mem::replace(&mut register, after) });
-                from = 0;
-            }
-            None => {
-                let Some(Choice { node, before }) = choices.pop() else { return Answer::Impossible };
-                done[node / 64] &= !(1 << (node % 64));
-                register = before;
-                from = node + 1;
+            if self.seen.len() > STATES_MAX {
+                return Answer::TooHard;
             }
         }
-        if seen.len() > STATES_MAX {
-            return Answer::TooHard;
+    }
+
+    /// What may come next, the likeliest last; `None` when all that returned is done.
+    fn candidates(&self) -> Option<Vec<usize>> {
+        let mut first_return = u64::MAX;
+        let mut open = Vec::new();
+        for node in &self.left {
+            if self.nodes[*node].invoked > first_return {
+                break;
+            }
+            first_return = first_return.min(self.nodes[*node].returned);
+            open.push(*node);
         }
+        open.retain(|node| self.nodes[*node].invoked <= first_return);
+        // Those that nobody knows of come last.
+        open.sort_by_key(|node| std::cmp::Reverse(self.nodes[*node].returned));
+        (first_return != u64::MAX).then_some(open)
     }
 }
 
@@ -107,6 +138,5 @@ fn apply(step: &Step, register: &Option<String>) -> Option<Option<String>> {
     match step {
         Step::Write(value) => Some(value.clone()),
         Step::Read(value) => (value == register).then(|| register.clone()),
-        Step::Delete(some) => (*some == register.is_some()).then_some(None),
     }
 }
