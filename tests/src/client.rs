@@ -7,6 +7,7 @@ use redis_protocol::{resp2, resp3};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 /// A reply.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,6 +126,12 @@ impl Client {
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Some(Client { stream, input: BytesMut::new(), resp3: false })
+    }
+
+    /// How long a reply may take; tests that wait for a state leave it as it is.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.stream.set_read_timeout(Some(patience)).unwrap();
+        self.stream.set_write_timeout(Some(patience)).unwrap();
     }
 
     /// Chooses the version of the protocol.

@@ -8,6 +8,7 @@ mod data;
 mod figures;
 mod fuzz;
 mod guests;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,7 @@ Usage: cargo xtask <task>
   fuzz [TARGET]    fuzz what reads untrusted bytes; fuzz --help has the options
   fixtures         make the data directories of this version that later ones must read
   flips            damage every byte of them; flips --seed S --sample N damages some. Takes minutes
+  sim              nodes on a simulated system, with faults, from seeds; sim --help has the options
   guests           build the example guests into examples/prebuilt
   guests --check   build them elsewhere and say whether the bytes are the same
   guests js        build the example in JavaScript into target, with a compiler from npm
@@ -51,6 +53,7 @@ fn run(args: &[&str]) -> Result<()> {
         ["fuzz", options @ ..] => fuzz::run(options),
         ["fixtures"] => data::fixtures(),
         ["flips", options @ ..] => data::flips(options),
+        ["sim", options @ ..] => sim::run(options),
         ["guests"] => guests::build(),
         ["guests", "--check"] => guests::check(),
         ["guests", "js"] => guests::javascript(),
