@@ -371,6 +371,7 @@ impl Instance {
     /// Puts the image that was captured last from `broken` into this instance, which is fresh. Only what that one has
     /// changed since is copied; it is of no use any more.
     pub fn replace(&mut self, broken: &mut Instance, image: &Image) -> Result<(), Fault> {
+        self.store.data().logs.go_on_from(&broken.store.data().logs);
         self.restore_by(image, |index, own| own.inherit(&broken.memories[index], &image.memories[index]))
     }
 

@@ -29,6 +29,8 @@ struct Held {
     /// At most those of a second.
     lines: Vec<(Level, String)>,
     dropped: u64,
+    /// Those of before.
+    unfinished: [Vec<u8>; 2],
 }
 
 impl Logs {
@@ -50,12 +52,25 @@ impl Logs {
 
     /// Keeps lines back from here on.
     pub(super) fn hold(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).held = Some(Held::default());
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.held = Some(Held { unfinished: state.unfinished.clone(), ..Held::default() });
     }
 
     /// Logs what was kept back.
     pub(super) fn release(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).release();
+    }
+
+    /// Goes on where the lines of an instance end that this one is to replace; what that one holds is never logged. Or a
+    /// guest could log without limit by failing.
+    pub(super) fn go_on_from(&self, replaced: &Logs) {
+        let mut replaced = replaced.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let unfinished = std::mem::take(&mut replaced.unfinished);
+        let unfinished = replaced.held.take().map_or(unfinished, |held| held.unfinished);
+        let (second, lines, dropped) = (replaced.second, replaced.lines, replaced.dropped);
+        drop(replaced);
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.second, state.lines, state.dropped, state.unfinished) = (second, lines, dropped, unfinished);
     }
 
     pub(super) fn line(&self, level: Level, message: &str) {
@@ -141,6 +156,34 @@ fn one_line(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn counted(logs: &Logs) -> (u32, u64, [Vec<u8>; 2]) {
+        let state = logs.0.lock().unwrap();
+        (state.lines, state.dropped, state.unfinished.clone())
+    }
+
+    #[test]
+    fn lines_that_are_held_count_when_they_are_released() {
+        let logs = Logs::new(2);
+        logs.hold();
+        (0..3).for_each(|_| logs.line(Level::Info, "held"));
+        assert_eq!(counted(&logs).0, 0);
+        logs.release();
+        assert_eq!(counted(&logs), (2, 1, Default::default()));
+    }
+
+    #[test]
+    fn who_replaces_an_instance_has_what_is_left_of_its_second_and_nothing_that_was_undone() {
+        let (logs, second, third) = (Logs::new(10), Logs::new(10), Logs::new(10));
+        logs.print(1, b"one\nbeg");
+        logs.hold();
+        logs.print(1, b"un\ntwo\n");
+        second.go_on_from(&logs);
+        assert_eq!(counted(&second), (1, 0, [b"beg".to_vec(), vec![]]));
+        second.print(1, b"un\n");
+        third.go_on_from(&second);
+        assert_eq!(counted(&third), (2, 0, Default::default()));
+    }
 
     #[test]
     fn a_message_stays_on_one_line_and_within_its_bound() {
