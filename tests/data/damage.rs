@@ -44,8 +44,7 @@ impl Killed {
 
     fn node(&self) -> Node {
         let module = Module::file(fixtures::module(self.scratch.path()));
-        let args = ["--guest-fuel", "1000000", "--level", "error"];
-        Node::bare().data_of(module, self.scratch.path().join(DATA)).args(&args)
+        Node::bare().data_of(module, self.scratch.path().join(DATA)).args(&["--guest-fuel", "1000000"])
     }
 
     fn log(&self) -> PathBuf {
@@ -55,14 +54,15 @@ impl Killed {
     /// It does not start, and the only line says what is damaged and what to do.
     #[track_caller]
     fn assert_refused(&self, words: &[&str]) {
-        let ended = self.node().run_to_end();
+        let quiet = self.node().args(&["--level", "error"]);
+        let ended = quiet.run_to_end();
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
         let line = last_line(&ended);
         for word in words.iter().chain(&["RAFT SERVER REMOVE 1", "--join", "--restore"]) {
             assert!(line.contains(word), "{word:?} is not in {line}");
         }
         // It does not help to try again.
-        assert_eq!(last_line(&self.node().run_to_end()), line);
+        assert_eq!(last_line(&quiet.run_to_end()), line);
     }
 }
 
@@ -107,7 +107,7 @@ fn a_damaged_log_is_refused_by_one_line_that_says_what_to_do() {
     fs::remove_file(node.log()).unwrap();
     node.assert_refused(&["log.redb is missing"]);
     fs::write(node.log(), &good).unwrap();
-    assert_eq!(node.node().start().client().call(&["INCR"]), int(7));
+    assert_eq!(node.node().start().client().call(&["INCR"]), int(11));
 }
 
 /// What redb takes for the end of a crash: it would go on with the commit before.
@@ -115,9 +115,9 @@ fn a_damaged_log_is_refused_by_one_line_that_says_what_to_do() {
 fn a_log_that_lost_its_last_commit_is_refused() {
     let node = Killed::new();
     let server = node.node().start();
-    assert_eq!(server.client().call(&["INCR"]), int(7));
+    assert_eq!(server.client().call(&["INCR"]), int(11));
     let before = fs::read(node.log()).unwrap();
-    assert_eq!(server.client().call(&["INCR"]), int(8));
+    assert_eq!(server.client().call(&["INCR"]), int(12));
     server.kill();
     fs::write(node.log(), &before).unwrap();
     node.assert_refused(&["log.redb has less than was synced to it before"]);
@@ -163,7 +163,7 @@ fn damaged_compiled_code_is_compiled_again() {
     let bytes = fs::read(&cache[0]).unwrap();
     for at in [0, 31, 32, bytes.len() / 2, bytes.len() - 1] {
         change(&cache[0], at, |byte| byte ^ 4);
-        let server = node.node().args(&["--level", "warn"]).start();
+        let server = node.node().start();
         server.wait_for_log("compiled code is not usable; compiling again");
         server.kill();
         assert!(fs::read(&cache[0]).unwrap() == bytes, "byte {at}");

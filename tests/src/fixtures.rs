@@ -89,7 +89,8 @@ fn tar(command: &mut Command) {
 /// The module file in an unpacked fixture.
 pub fn module(unpacked: &Path) -> PathBuf {
     let files = std::fs::read_dir(unpacked).unwrap().map(|file| file.unwrap().path());
-    files.into_iter().find(|file| file.is_file()).expect("the module is in the archive")
+    let is_module = |file: &PathBuf| file.extension().is_some_and(|kind| kind == "wasm" || kind == "wat");
+    files.into_iter().find(is_module).expect("the module is in the archive")
 }
 
 /// The directories of the nodes in an unpacked fixture, by their `--id`.

@@ -1,6 +1,6 @@
 //! The harness of the tests: real server processes (`server`), several of them as one (`cluster`), a client that sees
-//! every byte (`client`), waiting for states (`wait`), the guests to serve (`guests`) and NTP servers (`ntp`). And data directories:
-//! those of earlier versions (`fixtures`), and what becomes of damaged ones (`flips`).
+//! every byte (`client`), waiting for states (`wait`), the guests to serve (`guests`) and NTP servers (`ntp`). And data
+//! directories: those of earlier versions (`fixtures`), and what becomes of damaged ones (`flips`).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -14,8 +14,17 @@ pub(crate) fn fixtures() -> Result<()> {
 
 /// Damages every byte of the fixtures, or a sample of them, and prints what came of it.
 pub(crate) fn flips(options: &[&str]) -> Result<()> {
-    let run = ["run", "--quiet", "--profile", "flips", "--locked", "--package", "uhaha-tests", "--bin", "flips", "--"];
-    let status = Command::new("cargo").args(run).args(options).current_dir(crate::guests::root()).status()?;
+    // As in a release, redb has no debug assertions that find damage before the server does.
+    let redb = ["--config", "profile.dev.package.redb.debug-assertions=false"];
+    let fast = ["--config", "profile.dev.package.redb.opt-level=3"];
+    let run = ["run", "--quiet", "--locked", "--package", "uhaha-tests", "--bin", "flips", "--"];
+    let status = Command::new("cargo")
+        .args(redb)
+        .args(fast)
+        .args(run)
+        .args(options)
+        .current_dir(crate::guests::root())
+        .status()?;
     ensure!(status.success(), "some damage is not found");
     Ok(())
 }

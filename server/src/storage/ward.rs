@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 /// More than one is a pattern, and more than these say nothing new.
 const EVIDENCE_FILES_MAX: usize = 8;
 const EVIDENCE_SUFFIX: &str = ".txt";
-const MARKERS: [&str; 2] = ["QUARANTINE", "QUARANTINE.copy"];
+/// In the order in which they come and go: who sees no `QUARANTINE` any more knows that both are gone.
+const MARKERS: [&str; 2] = ["QUARANTINE.copy", "QUARANTINE"];
 
 /// A handle to the data directory's part that is about wrong states.
 #[derive(Clone, Debug)]

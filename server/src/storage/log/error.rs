@@ -45,10 +45,7 @@ impl Error {
         let path = path.to_owned();
         match redb::Error::from(error) {
             redb::Error::Corrupted(what) => Error::Damaged { path, what },
-            // What redb says of a file that is not its own.
-            redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Error::Damaged { path, what: error.to_string() }
-            }
+            redb::Error::Io(error) if is_of_content(&error) => Error::Damaged { path, what: error.to_string() },
             source => Error::Open { path, source: Box::new(source) },
         }
     }
@@ -61,7 +58,11 @@ impl Error {
             | Error::Hole { .. }
             | Error::Missing { .. }
             | Error::Behind { .. } => true,
-            Error::Read { source, .. } => matches!(**source, redb::Error::Corrupted(_)),
+            Error::Read { source, .. } => match &**source {
+                redb::Error::Corrupted(_) => true,
+                redb::Error::Io(error) => is_of_content(error),
+                _ => false,
+            },
             Error::Open { .. }
             | Error::Write { .. }
             | Error::ReadWatermark { .. }
@@ -76,4 +77,9 @@ impl Error {
     pub(super) fn damaged_log_row(path: &Path, index: u64, damage: Damage) -> Error {
         Error::DamagedRow { path: path.to_owned(), table: "log", row: format!("index {index}"), damage }
     }
+}
+
+/// What redb says of a file that is not its own, or that ends too early.
+fn is_of_content(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }

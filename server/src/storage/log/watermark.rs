@@ -16,7 +16,7 @@ use super::Error;
 use crate::type_config::LogId;
 use bytes::{Buf, BufMut};
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -64,15 +64,17 @@ impl Watermark {
     /// Opens the file beside the log at `log`, or begins it at `place`.
     pub(super) fn open(log: &Path, place: Place) -> Result<Watermark, Error> {
         let path = path(log);
-        let loaded = load(&path)?;
-        let failed = |source| Error::WriteWatermark { path: path.clone(), source };
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-        let mut watermark = Watermark { path: path.clone(), file, next: loaded.map_or(0, |(_, next)| next) };
+        let next = match load(&path)? {
+            Some((_, next)) => next,
+            None => {
+                create(&path, place).map_err(|source| Error::WriteWatermark { path: path.clone(), source })?;
+                COPY_DISTANCE as u64
+            }
+        };
+        let file = OpenOptions::new().write(true).open(&path);
+        let file = file.map_err(|source| Error::WriteWatermark { path: path.clone(), source })?;
+        let mut watermark = Watermark { path, file, next };
         watermark.advance(place)?;
-        if loaded.is_none() {
-            // From now on its absence means something.
-            watermark.file.sync_all().and_then(|()| sync_parent(&path)).map_err(failed)?;
-        }
         Ok(watermark)
     }
 
@@ -85,7 +87,13 @@ impl Watermark {
     }
 }
 
-fn sync_parent(path: &Path) -> io::Result<()> {
+/// Written aside, synced and renamed: from now on its absence means something.
+fn create(path: &Path, place: Place) -> io::Result<()> {
+    let temp = path.with_extension("tmp");
+    let mut file = File::create(&temp)?;
+    file.write_all(&encode(place))?;
+    file.sync_all()?;
+    std::fs::rename(&temp, path)?;
     path.parent().map_or(Ok(()), crate::storage::sync_dir)
 }
 

@@ -181,15 +181,17 @@ impl Snapshots {
         self.read(id)?.read_to_end().map(drop)
     }
 
-    /// Sets a snapshot aside that cannot be used because its file is damaged, or one that it adds to, and those between.
-    /// Returns what was set aside.
+    /// Sets a snapshot aside if its file is damaged, or one that it adds to, and those between. Returns what was set aside.
     pub fn set_aside_damaged(&self, id: &str) -> Result<Vec<String>, Error> {
-        let chain = match self.chain(id) {
-            Ok(chain) => chain.into_iter().map(|info| info.id).collect(),
-            Err(_) => vec![id.to_owned()],
+        let damaged = match self.chain(id) {
+            Ok(chain) => {
+                let is_whole = |info: &SnapshotInfo| !self.verify(&info.id).is_err_and(|error| error.is_damage());
+                let whole = chain.iter().take_while(|info| is_whole(info)).count();
+                chain.into_iter().skip(whole).map(|info| info.id).collect()
+            }
+            Err(Error::NoParent { .. } | Error::TooManyParents { .. }) => vec![id.to_owned()],
+            Err(_) => Vec::new(),
         };
-        let whole = chain.iter().take_while(|id| self.verify(id).is_ok()).count();
-        let damaged = chain[whole..].to_vec();
         damaged.iter().try_for_each(|id| self.set_aside(id))?;
         Ok(damaged)
     }

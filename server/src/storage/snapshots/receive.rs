@@ -58,7 +58,8 @@ impl Snapshots {
         let Some(info) = self.get(id).ok().filter(|info| info.parent.is_none()) else { return Ok(None) };
         match self.verify(id) {
             Ok(()) => Ok(Some(info)),
-            Err(_) => self.set_aside(id).map(|()| None),
+            Err(error) if error.is_damage() => self.set_aside(id).map(|()| None),
+            Err(error) => Err(error),
         }
     }
 
