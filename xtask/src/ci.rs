@@ -42,7 +42,9 @@ pub(crate) fn run() -> Result<()> {
     let mut doc = cargo(&root, &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--quiet"]);
     steps.run("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
     if installed("cargo-deny") {
-        steps.run("licences and advisories", &mut cargo(&root, &["deny", "check", "licenses", "bans", "sources"]))?;
+        let deny = ["deny", "check", "licenses", "bans", "sources"];
+        steps.run("licences and advisories", &mut cargo(&root, &deny))?;
+        steps.run("licences of the fuzz targets", &mut cargo(&fuzz, &deny))?;
     } else {
         println!("── licences: left out, cargo-deny is not installed (cargo install cargo-deny)");
     }
