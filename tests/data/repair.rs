@@ -51,7 +51,10 @@ fn assert_whole(cluster: &Cluster, keys: i64) {
         let mut client = cluster.client(position);
         client.call(&["READONLY"]);
         wait::until("a node's own state", || match client.call(&["DBSIZE"]) {
-            Value::Integer(found) => Some(assert_eq!(found, keys, "node {position}")),
+            Value::Integer(found) => {
+                assert_eq!(found, keys, "node {position}");
+                Some(())
+            }
             _ => None,
         });
         let standing = client.call(&words("RAFT INFO standing"));
@@ -97,7 +100,7 @@ fn a_member_with_a_damaged_log_is_replaced_as_its_message_says() {
     fs::rename(&dir, &away).unwrap();
     let other = cluster.leader();
     let join = cluster.address(other).to_string();
-    let refused = node.clone().args(&["--join", &join]).run_to_end();
+    let refused = node.args(&["--join", &join]).run_to_end();
     assert_eq!(refused.code, Some(1), "{}", refused.stderr);
     assert!(refused.stderr.contains("cannot join"), "{}", refused.stderr);
     fs::remove_dir_all(&dir).unwrap();

@@ -41,7 +41,7 @@ pub(in crate::machine) fn chunks(input: &mut Unstructured<'_>, guest: &Guest, in
         _ => input.bytes(fresh.globals.len())?.to_vec(),
     };
     let handles = match input.int_in_range(0..=3)? {
-        0 => fresh.handles.clone(),
+        0 => fresh.handles,
         _ => postcard::from_bytes(&input.arbitrary::<Vec<u8>>()?).unwrap_or(Handles::NONE),
     };
     let settings = if input.arbitrary()? { Vec::new() } else { input.arbitrary()? };
