@@ -1,4 +1,5 @@
 //! Every input that is kept, and some that are almost the same, through the function that it is for.
+#![allow(clippy::print_stdout, reason = "it is shown when a test fails")]
 
 use super::TARGETS;
 use std::path::{Path, PathBuf};
