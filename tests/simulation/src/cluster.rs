@@ -101,6 +101,7 @@ impl Cluster {
         }
         let info = Info(answer.fields().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
         self.note_leader(host, &info);
+        self.logs.note_served(host);
         Some(info)
     }
 

@@ -3,6 +3,7 @@
 //! One commit is one redb transaction, hence one fsync. Nothing is committed after a commit that failed: the writer
 //! ends with it, for after a failed fsync nobody knows what the disk holds.
 
+use super::super::sync_dir;
 use super::overlay::Overlay;
 use super::{Change, Error};
 use crate::storage::schema::{
@@ -50,6 +51,9 @@ impl RedbDisk {
 
     pub(super) fn open(path: &Path) -> Result<RedbDisk, Error> {
         let database = RedbDisk::builder().create(path).map_err(|error| Error::open(path, error))?;
+        // redb syncs what is in the file, not its name.
+        let synced = path.parent().map_or(Ok(()), sync_dir);
+        synced.map_err(|error| Error::open(path, redb::DatabaseError::Storage(redb::StorageError::Io(error))))?;
         RedbDisk::with_tables(database, path)
     }
 
