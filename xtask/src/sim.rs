@@ -96,11 +96,10 @@ fn build(debug: bool) -> Result<PathBuf> {
         return Ok(path.into());
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--locked", "--package", "uhaha-simulation"]).current_dir(guests::root());
+    cargo.args(["build", "--quiet", "--locked", "--bin", "uhaha-simulation"]).current_dir(guests::root());
     let profile = if debug { "debug" } else { "release" };
-    if !debug {
-        cargo.arg("--release");
-    }
+    // In development with the features of all packages, as the tests are built.
+    cargo.args(if debug { &["--workspace"][..] } else { &["--package", "uhaha-simulation", "--release"] });
     if !cargo.status()?.success() {
         bail!("the simulation does not build");
     }

@@ -70,7 +70,7 @@ impl DataDir {
     /// Creates the directory if there is none, locks it, and refuses a format that it does not know.
     pub fn open(path: impl Into<PathBuf>) -> Result<DataDir, Error> {
         let path = path.into();
-        fs::create_dir_all(&path).map_err(|source| Error::Create { path: path.clone(), source })?;
+        create_dir(&path).map_err(|source| Error::Create { path: path.clone(), source })?;
         let lock = lock(&path)?;
         let dir = DataDir { path, _lock: Some(lock) };
         dir.check_format()?;
@@ -227,8 +227,25 @@ fn directories(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Creates a node's directory with those above it. Without the syncs of those a power failure could take all of it along,
+/// with a log of which every byte was synced.
+fn create_dir(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)?;
+    // Also when they were there: whoever made them may have ended before they were synced.
+    for above in path.ancestors().skip(1).take(LEVELS_BELOW + 1) {
+        match sync_dir(above) {
+            // One that this user may not list was not made by us.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
+            synced => synced?,
+        }
+    }
+    Ok(())
+}
+
 /// Makes a created, renamed or removed name in `dir` durable.
 fn sync_dir(dir: &Path) -> io::Result<()> {
+    // What is above a relative path of one name.
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     File::open(dir)?.sync_all()
 }
 

@@ -77,6 +77,7 @@ impl Ward {
         let path = dir.join(format!("{index:020}{EVIDENCE_SUFFIX}"));
         let keep = || -> io::Result<()> {
             fs::create_dir_all(&dir)?;
+            sync_dir(&self.dir)?;
             self.put(&path, text.as_bytes())?;
             let mut files: Vec<PathBuf> =
                 fs::read_dir(&dir)?.map(|file| Ok(file?.path())).collect::<io::Result<_>>()?;

@@ -11,6 +11,7 @@ Usage: uhaha-simulation --seed SEED [OPTIONS]
   --seed SEED       what everything follows from
   --seconds S       how long faults go on, in simulated time (the seed's choice)
   --trace FILE      the whole readable trace, also of a run that passes
+  --only FAULT      no faults but those whose names begin so, as PowerFails
   --mutation NAME   break one thing on purpose: nosync, file-sync, directory-sync, open-reads or lease
   --events FILE     every event, to compare two runs that should be the same";
 
@@ -19,6 +20,7 @@ pub(crate) struct Arguments {
     pub(crate) seed: u64,
     pub(crate) seconds: Option<u64>,
     pub(crate) trace: Option<PathBuf>,
+    pub(crate) only: Option<String>,
     pub(crate) mutation: Option<Mutation>,
     pub(crate) events: Option<PathBuf>,
     /// Only compiles the guests, for the runs to come.
@@ -42,6 +44,7 @@ impl Arguments {
                 "--seed" => (arguments.seed, has_seed) = (number()?, true),
                 "--seconds" => arguments.seconds = Some(number()?),
                 "--trace" => arguments.trace = Some(path()?),
+                "--only" => arguments.only = Some(value),
                 "--mutation" => {
                     arguments.mutation = Some(Mutation::named(&value).ok_or(format!("no mutation {value}"))?)
                 }

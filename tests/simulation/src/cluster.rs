@@ -11,7 +11,7 @@ use uhaha_tests::client::{Client as Connection, Value};
 
 const SECOND: u64 = 1_000_000_000;
 /// Far more than a cluster without faults needs to agree.
-const PATIENCE_NS: u64 = 180 * SECOND;
+const PATIENCE_NS: u64 = 60 * SECOND;
 const ANSWER: Duration = Duration::from_secs(3);
 
 pub(crate) struct Cluster {
@@ -101,6 +101,7 @@ impl Cluster {
         }
         let info = Info(answer.fields().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
         self.note_leader(host, &info);
+        self.logs.note_served(host);
         Some(info)
     }
 
@@ -124,7 +125,7 @@ impl Cluster {
                 Some(disagreement) if os::now() - begin > PATIENCE_NS => {
                     return report("agreement after the faults", &disagreement);
                 }
-                Some(_) => os::sleep(SECOND / 2),
+                Some(_) => os::sleep(SECOND),
             }
         }
     }

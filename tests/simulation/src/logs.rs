@@ -3,7 +3,7 @@
 use crate::os::{self, HostId};
 use crate::trace;
 use crate::verdict::report;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uhaha_server::storage;
 
 /// The logs of all nodes, as far as they were seen.
@@ -13,10 +13,16 @@ pub(crate) struct Logs {
     committed: BTreeMap<u64, (u64, u64)>,
     /// The content of every entry.
     entries: BTreeMap<(u64, u64), u64>,
+    /// Nodes that have served: before that, a log may be half made.
+    served: BTreeSet<HostId>,
     pub(crate) read: u64,
 }
 
 impl Logs {
+    pub(crate) fn note_served(&mut self, host: HostId) {
+        self.served.insert(host);
+    }
+
     /// Compares what a node without a process has with what was seen before.
     pub(crate) fn look(&mut self, host: HostId) {
         // The files are read as they are, and no time passes.
@@ -26,9 +32,13 @@ impl Logs {
             Some(storage::log::read(&path).map_err(|error| uhaha_server::fault::chain(&error)))
         });
         let contents = match contents {
+            None if self.served.contains(&host) => return report("readable logs", &format!("{} has none", name(host))),
             None => return,
             Some(Ok(contents)) => contents,
-            Some(Err(error)) => return report("readable logs", &format!("{}: {error}", name(host))),
+            Some(Err(error)) if self.served.contains(&host) => {
+                return report("readable logs", &format!("{}: {error}", name(host)));
+            }
+            Some(Err(_)) => return,
         };
         self.read += 1;
         let committed = contents.committed.map_or(0, |log_id| log_id.index);

@@ -71,11 +71,12 @@ pub(crate) struct Nemesis {
 }
 
 impl Nemesis {
-    pub(crate) fn new(seed: u64) -> Nemesis {
+    pub(crate) fn new(seed: u64, only: Option<&str>) -> Nemesis {
         let mut rng = Rng::new(seed, "nemesis");
         let is_narrow = rng.one_in(3);
         let weigh = |(fault, weight): &(Fault, u64)| match *fault {
             Fault::Heal => *weight,
+            _ if only.is_some() => u64::from(only.is_some_and(|only| format!("{fault:?}").starts_with(only))) * 20,
             _ if is_narrow && !rng.one_in(3) => 0,
             _ => *weight,
         };

@@ -95,7 +95,7 @@ impl Plan {
             threads: *rng.pick(&[1, 2]),
             faults_ns: seconds.unwrap_or(seconds_of_seed) * 1_000_000_000,
             sync_ns: (sync_least, sync_least * rng.between(1, 8)),
-            think_ns: rng.magnitude(10_000_000, 400_000_000),
+            think_ns: rng.magnitude(40_000_000, 800_000_000),
             snapshot_log_entries: rng.magnitude(20, 2_000),
             lease_reads: lease_reads || mutation == Some(Mutation::Lease),
             forwards: rng.one_in(2),

@@ -140,3 +140,49 @@ fn apply(step: &Step, register: &Option<String>) -> Option<Option<String>> {
         Step::Read(value) => (value == register).then(|| register.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(value: &str, invoked: u64, returned: u64) -> Operation {
+        let call = Call::Set { key: "k".into(), value: value.into() };
+        Operation { client: 1, call, invoked, returned, outcome: Outcome::Done }
+    }
+
+    fn unknown(value: &str, invoked: u64) -> Operation {
+        Operation { outcome: Outcome::Unknown("no reply".into()), ..set(value, invoked, invoked + 1) }
+    }
+
+    fn get(value: Option<&str>, invoked: u64, returned: u64) -> Operation {
+        let call = Call::Get { key: "k".into() };
+        Operation { client: 2, call, invoked, returned, outcome: Outcome::Value(value.map(str::to_owned)) }
+    }
+
+    #[test]
+    fn accepts_what_a_register_may_do() {
+        // Two writes at a time, seen in either order; one of unknown outcome that is done late.
+        let history = [
+            set("a", 0, 10),
+            set("b", 1, 9),
+            get(Some("b"), 11, 12),
+            get(Some("b"), 13, 14),
+            unknown("c", 15),
+            get(Some("b"), 17, 18),
+            get(Some("c"), 19, 20),
+        ];
+        assert_eq!(check(&history), Answer::Possible);
+    }
+
+    #[test]
+    fn finds_a_stale_read() {
+        assert_eq!(check(&[set("a", 0, 1), set("b", 2, 3), get(Some("a"), 4, 5)]), Answer::Impossible);
+        assert_eq!(check(&[set("a", 0, 1), get(None, 2, 3)]), Answer::Impossible);
+    }
+
+    #[test]
+    fn finds_a_write_that_comes_back() {
+        let history = [unknown("a", 0), set("b", 2, 3), get(Some("a"), 4, 5), get(Some("b"), 6, 7)];
+        assert_eq!(check(&history), Answer::Impossible);
+    }
+}

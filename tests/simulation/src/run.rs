@@ -58,12 +58,13 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     }
     os::begin(arguments.seed, trace);
     os::say(&format!("seed {}: {plan}", arguments.seed));
-    simulate(arguments.seed, &plan);
+    simulate(arguments, &plan);
     let failed = report(arguments, &plan, scratch, started);
     os::leave(i32::from(failed))
 }
 
-fn simulate(seed: u64, plan: &Plan) {
+fn simulate(arguments: &Arguments, plan: &Plan) {
+    let seed = arguments.seed;
     let nodes: Vec<HostId> =
         (1..=plan.founders + plan.spare).map(|number| os::add_host(seed, &format!("n{number}"))).collect();
     for host in &nodes {
@@ -75,7 +76,7 @@ fn simulate(seed: u64, plan: &Plan) {
         });
     }
     let addresses: Vec<String> = nodes.iter().map(|host| node::address(*host)).collect();
-    let mut nemesis = Nemesis::new(seed);
+    let mut nemesis = Nemesis::new(seed, arguments.only.as_deref());
     let mut cluster = Cluster::start(plan, nodes);
     for number in 1..=plan.clients {
         let host = os::add_host(seed, &format!("c{number}"));

@@ -6,6 +6,7 @@
 //! What is read is what was written: redb's checksums are verified at open, each row has one of its own, and the
 //! watermark tells when the end is missing.
 
+use super::super::sync_dir;
 use super::guard::guarded;
 use super::overlay::Overlay;
 use super::watermark::{self, Place, Watermark};
@@ -78,6 +79,9 @@ impl RedbDisk {
             return Err(Error::Missing { path: path.to_owned() });
         }
         let database = RedbDisk::begin(path, RedbDisk::CACHE_BYTES, |builder| builder.create(path))?;
+        // redb syncs what is in the file, not its name.
+        let synced = path.parent().map_or(Ok(()), sync_dir);
+        synced.map_err(|error| Error::open(path, redb::DatabaseError::Storage(redb::StorageError::Io(error))))?;
         RedbDisk::with_tables(database, path, Keeping::Wanted(reached))
     }
 

@@ -68,7 +68,8 @@ impl Snapshots {
     /// Creates the directory if there is none, and removes what a crash left half written.
     pub fn open(dir: impl Into<PathBuf>, keep: usize) -> Result<Snapshots, Error> {
         let dir = dir.into();
-        fs::create_dir_all(&dir).map_err(|source| Error::Create { path: dir.clone(), source })?;
+        let created = fs::create_dir_all(&dir).and_then(|()| dir.parent().map_or(Ok(()), sync_dir));
+        created.map_err(|source| Error::Create { path: dir.clone(), source })?;
         for name in names(&dir)? {
             if name.ends_with(TEMP_SUFFIX) {
                 let path = dir.join(name);

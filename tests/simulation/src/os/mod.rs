@@ -6,10 +6,7 @@
 //! event loop and its files. Only one simulated thread runs at a time, and it runs until it waits or is preempted
 //! inside of one of these functions; who goes on is the seed's choice. Time passes only there. Threads that the
 //! simulation did not start get the real system.
-#![expect(
-    unsafe_code,
-    reason = "functions of the C library have C's signatures, and the baton is what guards the state"
-)]
+#![expect(unsafe_code, reason = "functions of the C library have C's signatures; a baton guards the state")]
 
 mod clock;
 mod crash;
