@@ -1,5 +1,7 @@
 //! The harness of the tests: real server processes (`server`), several of them as one (`cluster`), a client that sees
-//! every byte (`client`), waiting for states (`wait`), the guests to serve (`guests`) and NTP servers (`ntp`).
+//! every byte (`client`), waiting for states (`wait`), the guests to serve (`guests`), NTP servers (`ntp`), networks that
+//! are cut (`network`) and connections that go wrong (`proxy`), and whether what clients saw is linearizable
+//! (`linearizability`).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,8 +14,10 @@
 pub mod client;
 pub mod cluster;
 pub mod guests;
+pub mod linearizability;
 pub mod network;
 pub mod ntp;
+pub mod proxy;
 pub mod server;
 pub mod wait;
 

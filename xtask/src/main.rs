@@ -4,6 +4,7 @@
 mod bench;
 mod ci;
 mod clients;
+mod faults;
 mod figures;
 mod guests;
 
@@ -17,6 +18,7 @@ Usage: cargo xtask <task>
   ci               everything a change must pass
   clients          install the client libraries that tests want
   bench            measure against redis-server; bench --help has the options
+  faults           kill, cut, fill and confuse real clusters; faults --help has the options
   figures [WHICH]  how long a cluster is without a leader, what catching up and snapshots cost; takes minutes
   guests           build the example guests into examples/prebuilt
   guests --check   build them elsewhere and say whether the bytes are the same";
@@ -38,6 +40,7 @@ fn run(args: &[&str]) -> Result<()> {
         ["ci"] => ci::run(),
         ["clients"] => clients::install(),
         ["bench", options @ ..] => bench::run(options),
+        ["faults", options @ ..] => faults::run(options),
         ["figures"] => figures::run(None),
         ["figures", which] => figures::run(Some(which)),
         ["guests"] => guests::build(),
