@@ -246,7 +246,7 @@ impl Chaos<'_> {
         let Some(position) = self.fleet.small_disk() else { return false };
         let ballast = self.fleet.fill_disk(position);
         // The file of the log has room for some more entries.
-        self.fleet.wait_for_fault(position, "the log cannot be written");
+        self.fleet.wait_for_fault(position, "log.redb");
         fs::remove_file(ballast).unwrap();
         self.fleet.restart(position);
         true
@@ -255,7 +255,7 @@ impl Chaos<'_> {
     fn fail_a_sync(&mut self, position: usize) {
         let trigger = self.fleet.members[position].node.data().join("FAIL-SYNC");
         fs::write(&trigger, if self.random.bool() { "after" } else { "" }).unwrap();
-        self.fleet.wait_for_fault(position, "the log cannot be written");
+        self.fleet.wait_for_fault(position, "log.redb");
         fs::remove_file(trigger).unwrap();
         self.fleet.restart(position);
     }
