@@ -31,6 +31,12 @@ pub trait Model {
     fn part(input: &Self::Input) -> Self::Part;
     /// Whether it leaves every state as it is.
     fn is_read(input: &Self::Input) -> bool;
+    /// Whether the output cannot come from this state or any after it, for models in which that is easy to tell: a
+    /// search that has gone wrong then ends at once.
+    fn is_past(_state: &Self::State, _input: &Self::Input, _output: &Self::Output) -> bool {
+        false
+    }
+
     fn initial() -> Self::State;
     fn step(state: &Self::State, input: &Self::Input) -> (Self::State, Self::Output);
 }

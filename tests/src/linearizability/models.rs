@@ -86,6 +86,10 @@ impl Model for Counter {
         false
     }
 
+    fn is_past(state: &u64, _: &Next, output: &u64) -> bool {
+        output <= state
+    }
+
     fn initial() -> u64 {
         0
     }

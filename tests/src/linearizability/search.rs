@@ -239,8 +239,12 @@ impl<'a, M: Model> Search<'a, M> {
         self.fingerprint ^= fingerprint(known);
     }
 
-    /// Whether it was not entered before with as few spent.
+    /// Whether it may lead to the end and was not entered before with as few spent.
     fn enter(&mut self, state: &M::State, spent: &Spent) -> bool {
+        let is_past = |known: &usize| M::is_past(state, self.input(*known), self.returned(*known).0);
+        if self.open().0.iter().any(is_past) {
+            return false;
+        }
         let entered = self.seen.entry((self.fingerprint, state.clone())).or_default();
         if entered.iter().any(|before| is_within(before, spent)) {
             return false;
