@@ -1,6 +1,8 @@
 //! The harness of the tests: real server processes (`server`), several of them as one (`cluster`), a client that sees
-//! every byte (`client`), waiting for states (`wait`), the guests to serve (`guests`) and NTP servers (`ntp`). And data
-//! directories: those of earlier versions (`fixtures`), and what becomes of damaged ones (`flips`).
+//! every byte (`client`), waiting for states (`wait`), the guests to serve (`guests`), NTP servers (`ntp`), networks that
+//! are cut (`network`) and connections that go wrong (`proxy`), and whether what clients saw is linearizable
+//! (`linearizability`). And data directories: those of earlier versions (`fixtures`), and what becomes of damaged ones
+//! (`flips`).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,8 +18,10 @@ pub mod fixtures;
 pub mod flips;
 pub mod guarantees;
 pub mod guests;
+pub mod linearizability;
 pub mod network;
 pub mod ntp;
+pub mod proxy;
 pub mod server;
 pub mod wait;
 

@@ -5,6 +5,7 @@ mod bench;
 mod ci;
 mod clients;
 mod data;
+mod faults;
 mod figures;
 mod fuzz;
 mod guests;
@@ -25,6 +26,7 @@ Usage: cargo xtask <task>
   fixtures         make the data directories of this version that later ones must read
   flips            damage every byte of them; flips --seed S --sample N damages some. Takes minutes
   sim              nodes on a simulated system, with faults, from seeds; sim --help has the options
+  faults           kill, cut, fill and confuse real clusters; faults --help has the options
   guests           build the example guests into examples/prebuilt
   guests --check   build them elsewhere and say whether the bytes are the same
   guests js        build the example in JavaScript into target, with a compiler from npm
@@ -48,6 +50,7 @@ fn run(args: &[&str]) -> Result<()> {
         ["ci"] => ci::run(),
         ["clients"] => clients::install(),
         ["bench", options @ ..] => bench::run(options),
+        ["faults", options @ ..] => faults::run(options),
         ["figures"] => figures::run(None),
         ["figures", which] => figures::run(Some(which)),
         ["fuzz", options @ ..] => fuzz::run(options),

@@ -466,7 +466,8 @@ mod tests {
         let offsets: Vec<usize> = (0..640).map(|chunk| chunk * CHUNK_BYTES + 5 * PAGE_BYTES).collect();
         for round in 0..4_u8 {
             // In the third round most, in the fourth few chunks are written to before the mark.
-            let written = |number: &usize| round < 2 || !number.is_multiple_of(9) && round == 2 || number.is_multiple_of(50);
+            let written =
+                |number: &usize| round < 2 || !number.is_multiple_of(9) && round == 2 || number.is_multiple_of(50);
             let written: Vec<usize> = (0..offsets.len()).filter(written).map(|number| offsets[number]).collect();
             let before: Vec<[u8; 3]> = offsets.iter().map(|offset| read(&memory, *offset)).collect();
             written.iter().for_each(|offset| poke(&memory, *offset, &[round + 1; 3]));

@@ -10,6 +10,8 @@
 mod cache;
 mod disk;
 mod error;
+#[cfg(debug_assertions)]
+mod failing;
 mod guard;
 mod overlay;
 #[cfg(test)]
@@ -106,7 +108,10 @@ impl LogStorage {
     ///
     /// The receiver yields a `Fault` if the disk fails later, and is closed without one after `close`.
     pub fn open(path: &Path, nosync: bool) -> Result<(LogStorage, oneshot::Receiver<Fault>), Error> {
-        LogStorage::start(RedbDisk::open(path)?, nosync)
+        let disk = RedbDisk::open(path)?;
+        #[cfg(debug_assertions)]
+        let disk = failing::Failing::new(disk, path);
+        LogStorage::start(disk, nosync)
     }
 
     fn start(mut disk: impl LogDisk, nosync: bool) -> Result<(LogStorage, oneshot::Receiver<Fault>), Error> {

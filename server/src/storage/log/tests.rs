@@ -47,6 +47,25 @@ async fn reopen(path: &Path, mut log: LogStorage) -> LogStorage {
     again
 }
 
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn a_sync_that_fails_is_the_end_of_the_log_and_what_was_acknowledged_is_kept() {
+    for (trigger, kept) in [("", 1), ("after", 2)] {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("log.redb");
+        let (mut log, fault) = LogStorage::open(&path, false).unwrap();
+        append(&mut log, [entry(1, 1)]).await;
+        std::fs::write(temp.path().join(failing::TRIGGER), trigger).unwrap();
+        let (sender, flushed) = TypeConfig::oneshot();
+        log.append([entry(1, 2)], IOFlushed::signal(sender)).await.unwrap();
+        assert!(flushed.await.unwrap().is_err());
+        assert!(fault.await.unwrap().to_string().contains("the log cannot be written"));
+        assert!(log.save_vote(&Vote::new(2, 1)).await.is_err(), "nothing is written after it");
+        std::fs::remove_file(temp.path().join(failing::TRIGGER)).unwrap();
+        assert_eq!(all(&mut open(&path)).await.len(), kept);
+    }
+}
+
 #[tokio::test]
 async fn is_the_same_after_every_operation_and_a_restart() {
     let temp = tempfile::tempdir().unwrap();
