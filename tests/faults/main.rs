@@ -53,8 +53,7 @@ fn no_fault_loses_or_repeats_what_was_acknowledged() {
     let seconds = number("UHAHA_FAULTS_SECONDS").unwrap_or(8);
     let until = number("UHAHA_FAULTS_HOURS").map(|hours| Instant::now() + Duration::from_secs(hours * 3600));
     let mut report = Report::default();
-    let mut seeds = seed..;
-    while let Some(seed) = seeds.next() {
+    for seed in seed.. {
         let is_over = until.map_or(report.runs() as u64 >= runs, |until| Instant::now() >= until);
         if is_over {
             break;

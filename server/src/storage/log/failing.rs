@@ -40,6 +40,10 @@ impl<D: LogDisk> LogDisk for Failing<D> {
         Err(Error::Write { path: self.log.clone(), source })
     }
 
+    fn has_stale(&self) -> bool {
+        self.disk.has_stale()
+    }
+
     fn load(&mut self) -> Result<Loaded, Error> {
         self.disk.load()
     }
