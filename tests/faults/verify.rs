@@ -40,10 +40,11 @@ pub(crate) fn write_history<M: Work>(operations: &[Operation<M>], dir: &Path) {
     }
 }
 
-/// Stops all nodes and has `uhaha-server replay` say what their logs up to `index` come to.
+/// Ends all nodes and has `uhaha-server replay` say what their logs up to `index` come to.
 pub(crate) fn replays(fleet: &mut Fleet, index: u64) {
+    // Not one after the other as told: those that are left would go on, and a snapshot could take `index` from the log.
     for position in fleet.running() {
-        fleet.stop(position);
+        fleet.kill(position);
     }
     let digests = |position: usize| {
         let data = fleet.members[position].node.data();
