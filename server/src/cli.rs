@@ -4,6 +4,8 @@
 //! put before the command line as if it had been typed there first, and of two the later wins. That gives the order
 //! flags, environment, file, defaults without a merge of our own.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod layers;
 mod tools;
 

@@ -27,6 +27,8 @@ pub mod digest;
 pub mod dispatch;
 pub mod export;
 pub mod fault;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod guest;
 pub mod inspect;
 pub mod machine;

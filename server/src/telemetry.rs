@@ -1,8 +1,9 @@
 //! Logs to stderr, and panics as log lines.
 
 use std::str::FromStr;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 /// From what on events are logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -36,19 +37,24 @@ pub enum Error {
     Twice(#[source] tracing_subscriber::util::TryInitError),
 }
 
+/// The target of what guests log, and of nothing else.
+const GUEST: &str = "guest";
+
 /// To be called once, before anything is logged.
 pub fn init(level: Level, format: Format) -> Result<(), Error> {
     let filter = filter(level);
     let filter = EnvFilter::from_str(filter).map_err(|source| Error::Filter { filter, source })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
         Format::Text => {
             let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            builder.with_ansi(ansi).with_target(level == Level::Trace).finish().try_init()
+            let text = || fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
+            // Which part of the server says something matters little; that it is not the guest matters.
+            let own = text().with_target(level == Level::Trace).with_filter(filter_fn(|line| line.target() != GUEST));
+            own.and_then(text().with_filter(filter_fn(|line| line.target() == GUEST))).boxed()
         }
-        Format::Json => builder.json().flatten_event(true).finish().try_init(),
-    }
-    .map_err(Error::Twice)?;
+        Format::Json => fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed(),
+    };
+    tracing_subscriber::registry().with(lines.with_filter(filter)).try_init().map_err(Error::Twice)?;
     // Who asked for silence still wants to know why the process died.
     if level != Level::Silent {
         std::panic::set_hook(Box::new(log_panic));

@@ -38,6 +38,36 @@ fn each_fault_has_its_error_and_leaves_no_trace() {
     assert!(info.contains("machine_traps:6\r\n"), "{info}");
 }
 
+/// A batch in which a command fails is undone and run step by step. What was logged in between was never done.
+#[test]
+fn what_a_failed_command_logged_is_logged_once_and_as_the_guests() {
+    let server = Server::start(Module::rash());
+    let mut client = server.client();
+    let replies = client.pipeline(&[vec!["INCR"], vec!["PANICS"], vec!["INCR"]]);
+    assert_eq!(replies[2], int(2));
+    client.call(&["PANICS"]).assert_error("TRAP PANICS at index ");
+    let log = server.stop().stderr;
+    let panics: Vec<&str> = log.lines().filter(|line| line.contains("panicked at ")).collect();
+    assert_eq!(panics.len(), 2, "{log}");
+    assert!(panics.iter().all(|line| line.contains(" ERROR guest: panicked at ")), "{log}");
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("a command left no trace")).collect();
+    assert!(told.len() == 2 && !told.iter().any(|line| line.contains("guest:")), "{log}");
+}
+
+#[test]
+fn what_a_failed_read_printed_is_logged_once_and_as_the_guests() {
+    let server = Server::start(Module::teller());
+    let replies = server.client().pipeline(&[vec!["RETELL", "one"], vec!["REFUSE", "two"]]);
+    replies[1].assert_error("TRAP REFUSE: ");
+    let log = server.stop().stderr;
+    let count = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    for line in [" INFO guest: retold one", " INFO guest: refused two", " ERROR guest: panicked at ", "no more to tell"]
+    {
+        assert_eq!(count(line), 1, "{line} in {log}");
+    }
+    assert_eq!(count("a read failed"), 1, "{log}");
+}
+
 /// What `MACHINE LASTTRAP` gives: text by name, and the frames.
 fn last_trap(client: &mut Client) -> Option<(BTreeMap<String, String>, Vec<String>)> {
     let reply = client.call(&words("MACHINE LASTTRAP"));

@@ -10,6 +10,7 @@ mod inspect;
 mod kill;
 mod pipelines;
 mod protocol;
+mod redis_server;
 mod replay;
 mod replay_command;
 mod restart;

@@ -31,6 +31,21 @@ fn damage(path: &Path) {
 }
 
 #[test]
+fn shutdown_with_save_leaves_a_snapshot() {
+    let node = Node::new(Module::ticket());
+    let mut server = node.start();
+    let mut client = server.client();
+    assert_eq!(client.call(&["TICKET"]), int(1));
+    client.send(&["SHUTDOWN", "SAVE"]);
+    client.assert_closed();
+    assert_eq!(server.wait().code, Some(0));
+    let server = node.start();
+    let mut client = server.client();
+    assert_eq!(client.call(&words("RAFT SNAPSHOT LIST")).array().len(), 1);
+    assert_eq!(client.call(&["TICKET"]), int(2));
+}
+
+#[test]
 fn a_snapshot_is_taken_listed_and_read() {
     let server = Server::start(Module::kvdb());
     let mut client = server.client();

@@ -7,6 +7,7 @@ mod catch_up;
 mod gaps;
 mod hostile;
 mod images;
+mod reads;
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ use redis_protocol::{resp2, resp3};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 /// A reply.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,11 +121,25 @@ impl Client {
     }
 
     pub fn try_connect(address: SocketAddr) -> Option<Client> {
-        let stream = TcpStream::connect(address).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
+        Client::from_stream(TcpStream::connect(address).ok()?, PATIENCE)
+    }
+
+    /// One that waits no longer than that, for the connection and then for each reply.
+    pub fn connect_within(address: SocketAddr, timeout: Duration) -> Option<Client> {
+        Client::from_stream(TcpStream::connect_timeout(&address, timeout).ok()?, timeout)
+    }
+
+    fn from_stream(stream: TcpStream, timeout: Duration) -> Option<Client> {
+        stream.set_read_timeout(Some(timeout)).ok()?;
+        stream.set_write_timeout(Some(timeout)).ok()?;
+        stream.set_nodelay(true).ok()?;
         Some(Client { stream, input: BytesMut::new(), resp3: false })
+    }
+
+    /// How long a reply may take; tests that wait for a state leave it as it is.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.stream.set_read_timeout(Some(patience)).unwrap();
+        self.stream.set_write_timeout(Some(patience)).unwrap();
     }
 
     /// Chooses the version of the protocol.

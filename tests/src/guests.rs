@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+const LARGE_BYTES: u64 = 1 << 20;
+
 /// What `--module` is given.
 #[derive(Clone, Debug)]
 pub struct Module(pub String);
@@ -37,6 +39,32 @@ impl Module {
     /// The ticket service in C, without the SDK.
     pub fn ticket_in_c() -> Module {
         Module::file(crate::root().join("examples/prebuilt/ticket_c.wasm"))
+    }
+
+    /// The ticket service in JavaScript, which is too large to be kept.
+    pub fn ticket_in_javascript() -> Module {
+        Module::built("js/ticket_js.wasm", "cargo xtask guests js")
+    }
+
+    /// The same in Python.
+    pub fn ticket_in_python() -> Module {
+        Module::built("python/ticket_python.wasm", "cargo xtask guests python")
+    }
+
+    /// The one for WASI 0.2, which keeps what it printed to.
+    pub fn teller() -> Module {
+        Module::file(crate::root().join("tests/guests/prebuilt/teller.wasm"))
+    }
+
+    fn built(file: &str, how: &str) -> Module {
+        let path = crate::root().join("target/guests").join(file);
+        assert!(path.exists(), "{} is needed: run {how}", path.display());
+        Module::file(path)
+    }
+
+    /// Whether compiling it takes so long that tests share what was compiled: it brings an interpreter.
+    pub(crate) fn is_large(&self) -> bool {
+        std::fs::metadata(&self.0).is_ok_and(|file| file.len() > LARGE_BYTES)
     }
 
     pub fn file(path: PathBuf) -> Module {

@@ -1,6 +1,8 @@
 //! The harness of the tests: real server processes (`server`), several of them as one (`cluster`), a client that sees
-//! every byte (`client`), waiting for states (`wait`), the guests to serve (`guests`), NTP servers (`ntp`), clients that
-//! mean harm (`hostile`) and one that means none (`bystander`).
+//! every byte (`client`), waiting for states (`wait`), the guests to serve (`guests`), NTP servers (`ntp`), networks that
+//! are cut (`network`) and connections that go wrong (`proxy`), and whether what clients saw is linearizable
+//! (`linearizability`); clients that mean harm (`hostile`) and one that means none (`bystander`). And data directories:
+//! those of earlier versions (`fixtures`), and what becomes of damaged ones (`flips`).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,11 +15,16 @@
 pub mod bystander;
 pub mod client;
 pub mod cluster;
+pub mod fixtures;
+pub mod flips;
+pub mod guarantees;
 pub mod guests;
 pub mod hostile;
+pub mod linearizability;
 pub mod network;
 pub mod ntp;
 pub mod process;
+pub mod proxy;
 pub mod server;
 pub mod tls;
 pub mod wait;

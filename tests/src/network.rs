@@ -22,9 +22,22 @@ pub struct Network {
 impl Network {
     /// Runs `test`, whose name in this binary is `name`, in a network with so many machines.
     pub fn run(name: &str, machines: usize, test: impl FnOnce(Network)) {
-        if std::env::var_os(INSIDE).is_some() {
+        if Network::is_inside() {
             return test(Network::new(machines));
         }
+        let output = Network::process(name).output().unwrap();
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let passed = output.status.success() && stdout.contains("1 passed");
+        assert!(passed, "in a network of its own, the test {name} failed:\n{stdout}\n{stderr}");
+    }
+
+    /// Whether this process was made by `process`, and may make a network.
+    pub fn is_inside() -> bool {
+        std::env::var_os(INSIDE).is_some()
+    }
+
+    /// This binary again, for one test of it, where it can have a network of its own.
+    pub fn process(name: &str) -> Command {
         // In namespaces of users, of processes (so that all end with the first), of mounts (for /run) and of the network.
         let unshare = |user: &[&str]| {
             let mut command = Command::new("unshare");
@@ -41,19 +54,17 @@ impl Network {
             (false, true) => &[],
             (false, false) => panic!("this system lets this user make no network namespaces; run the test as root"),
         };
-        let output = unshare(user)
+        let mut process = unshare(user);
+        process
             .arg(std::env::current_exe().unwrap())
             .args([name, "--exact", "--nocapture", "--test-threads=1"])
             .env(INSIDE, "1")
-            .env("UHAHA_SERVER_BIN", server::binary())
-            .output()
-            .unwrap();
-        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        let passed = output.status.success() && stdout.contains("1 passed");
-        assert!(passed, "in a network of its own, the test {name} failed:\n{stdout}\n{stderr}");
+            .env("UHAHA_SERVER_BIN", server::binary());
+        process
     }
 
-    fn new(machines: usize) -> Network {
+    /// In a process that was made for it, and once.
+    pub fn new(machines: usize) -> Network {
         sh("mount -t tmpfs tmpfs /run && ip link set lo up");
         for bridge in BRIDGES {
             // The same address: a machine that moves must not have to learn the test's again.
@@ -68,8 +79,8 @@ impl Network {
                  && ip -n m{machine} addr add {}/24 dev eth0 && ip -n m{machine} link set eth0 up",
                 ip(machine)
             ));
-            network.plug(machine, BRIDGES[0]);
         }
+        network.heal();
         network
     }
 
@@ -86,28 +97,58 @@ impl Network {
 
     /// These machines reach each other and the test, and so do the rest, but nobody one of the others.
     pub fn split(&self, apart: &[usize]) {
-        for machine in 1..=self.machines {
-            self.plug(machine, BRIDGES[usize::from(apart.contains(&machine))]);
-        }
+        // All at once: a test may count on a leader that has not noticed yet.
+        let plugs = (1..=self.machines).map(|machine| plug(machine, BRIDGES[usize::from(apart.contains(&machine))]));
+        ip_batch(&plugs.collect::<String>());
     }
 
     pub fn heal(&self) {
         self.split(&[]);
     }
 
-    fn plug(&self, machine: usize, bridge: &str) {
-        sh(&format!(
-            "ip link set cable{machine} master {bridge} && ip route replace {}/32 dev {bridge} src 10.77.0.254",
-            ip(machine)
-        ));
+    /// What one machine sends to another vanishes, and nothing else.
+    pub fn cut_one_way(&self, from: usize, to: usize) {
+        sh(&format!("ip netns exec m{to} nft add rule inet cuts input ip saddr {} drop", ip(from)));
+    }
+
+    /// Ends all one-way cuts.
+    pub fn mend(&self) {
+        for machine in 1..=self.machines {
+            sh(&format!("ip netns exec m{machine} nft flush chain inet cuts input"));
+        }
+    }
+
+    /// Makes the machines ready for `cut_one_way`.
+    pub fn prepare_cuts(&self) {
+        for machine in 1..=self.machines {
+            sh(&format!(
+                "ip netns exec m{machine} nft 'add table inet cuts; \
+                 add chain inet cuts input {{ type filter hook input priority 0; }}'"
+            ));
+        }
     }
 }
 
-fn ip(machine: usize) -> Ipv4Addr {
+/// Where the test itself is: all machines reach it, whatever is split.
+pub const TEST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 254);
+
+/// Two lines of `ip -batch`.
+fn plug(machine: usize, bridge: &str) -> String {
+    format!("link set cable{machine} master {bridge}\nroute replace {}/32 dev {bridge} src 10.77.0.254\n", ip(machine))
+}
+
+/// The address of a machine.
+pub fn ip(machine: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, 0, u8::try_from(machine).expect("a few machines"))
 }
 
+fn ip_batch(lines: &str) {
+    sh(&format!("ip -batch - <<'end'\n{lines}end"));
+}
+
 fn sh(script: &str) {
-    let output = Command::new("sh").args(["-c", script]).output().unwrap();
+    // Ordinary users often have no path to what only root needs.
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let output = Command::new("sh").args(["-c", script]).env("PATH", path).output().unwrap();
     assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
 }

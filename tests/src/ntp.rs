@@ -1,7 +1,7 @@
 //! NTP servers on this machine: chronyd, as people run it, and one that says whatever time a test wants.
 
 use crate::server::Scratch;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -75,7 +75,11 @@ struct Shared {
 
 impl FakeServer {
     pub fn start(ahead_seconds: i64) -> FakeServer {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        FakeServer::start_on(Ipv4Addr::LOCALHOST, ahead_seconds)
+    }
+
+    pub fn start_on(address: Ipv4Addr, ahead_seconds: i64) -> FakeServer {
+        let socket = UdpSocket::bind((address, 0)).unwrap();
         // Only paces the looks at whether it shall end.
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let mut server = FakeServer { address: socket.local_addr().unwrap(), shared: Arc::default(), serving: None };

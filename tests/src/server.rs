@@ -111,6 +111,11 @@ impl Node {
         self
     }
 
+    /// The same with a guest on data that is elsewhere.
+    pub fn data_of(self, module: Module, dir: PathBuf) -> Node {
+        Node { module: Some(module), dir, ..self }
+    }
+
     /// The same with a data directory beside its own, which is kept as long as this one.
     pub fn with_dir(&self, name: &str) -> Node {
         Node { dir: self.scratch.path().join(name), ..self.clone() }
@@ -166,7 +171,21 @@ impl Node {
 
     /// Starts the node and waits until it listens, which it may do before it serves.
     pub fn launch(&self) -> Server {
+        if self.module.as_ref().is_some_and(Module::is_large) {
+            self.share_compiled_code();
+        }
         Server::spawn(self)
+    }
+
+    /// The node finds its module compiled if another one has compiled it. The names of compiled code are hashes of all
+    /// that it depends on, and the server removes the oldest.
+    pub fn share_compiled_code(&self) {
+        let (own, shared) = (self.dir.join("cache"), crate::root().join("target/compiled"));
+        if !own.exists() {
+            std::fs::create_dir_all(&self.dir).unwrap();
+            std::fs::create_dir_all(&shared).unwrap();
+            std::os::unix::fs::symlink(shared, own).unwrap();
+        }
     }
 
     /// Starts what shall not come to serve, and waits for its end.

@@ -13,6 +13,7 @@ pub(crate) fn run() -> Result<()> {
     let root = guests::root();
     let examples = root.join("examples");
     let bad_guests = root.join("tests/guests/rust");
+    let fuzz = root.join("fuzz");
     let cargo = |dir: &Path, args: &[&str]| {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(args).current_dir(dir);
@@ -21,12 +22,17 @@ pub(crate) fn run() -> Result<()> {
     steps.run("format", &mut cargo(&root, &["fmt", "--all", "--check"]))?;
     steps.run("format of the examples", &mut cargo(&examples, &["fmt", "--all", "--check"]))?;
     steps.run("format of the bad guests", &mut cargo(&bad_guests, &["fmt", "--all", "--check"]))?;
+    steps.run("format of the fuzz targets", &mut cargo(&fuzz, &["fmt", "--all", "--check"]))?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     steps.run("clippy", &mut cargo(&root, &clippy))?;
     steps.run("clippy of the examples", &mut cargo(&examples, &clippy))?;
     steps.run("clippy of the bad guests", &mut cargo(&bad_guests, &clippy))?;
+    // Beside the server, whose dependencies they share, and without libFuzzer, which is C++.
+    let clippy = ["clippy", "--all-targets", "--no-default-features", "--locked", "--target-dir", "../target"];
+    steps.run("clippy of the fuzz targets", cargo(&fuzz, &clippy).args(["--", "-D", "warnings"]))?;
     let fresh = steps.time("guests from source", guests::build_fresh)?;
     steps.time("client libraries", clients::install)?;
+    steps.time("guest in JavaScript", guests::javascript)?;
     steps.run("server", &mut cargo(&root, &["build", "--locked", "--package", "uhaha-server"]))?;
     steps.run("tests", &mut cargo(&root, &["nextest", "run", "--workspace", "--locked"]))?;
     steps.run("tests of the examples", &mut cargo(&examples, &["test", "--workspace", "--locked", "--quiet"]))?;
@@ -36,7 +42,9 @@ pub(crate) fn run() -> Result<()> {
     let mut doc = cargo(&root, &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--quiet"]);
     steps.run("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
     if installed("cargo-deny") {
-        steps.run("licences and advisories", &mut cargo(&root, &["deny", "check", "licenses", "bans", "sources"]))?;
+        let deny = ["deny", "check", "licenses", "bans", "sources"];
+        steps.run("licences and advisories", &mut cargo(&root, &deny))?;
+        steps.run("licences of the fuzz targets", &mut cargo(&fuzz, &deny))?;
     } else {
         println!("── licences: left out, cargo-deny is not installed (cargo install cargo-deny)");
     }

@@ -1,5 +1,6 @@
 //! `cargo xtask figures`: what failures of a cluster cost, measured with the release build on this machine.
 
+use crate::guests;
 use anyhow::{Result, ensure};
 use std::process::Command;
 
@@ -16,13 +17,15 @@ pub(crate) fn hostile(which: &str) -> Result<()> {
 fn measure(which: Option<&str>, env: &[(&str, &str)]) -> Result<()> {
     let built = Command::new("cargo").args(["build", "--release", "--package", "uhaha-server"]).status()?;
     ensure!(built.success(), "the server does not build");
+    guests::javascript()?;
+    guests::python()?;
     // One after the other, for they would measure each other.
     let measured = Command::new("cargo")
         .args(["test", "--package", "uhaha-tests", "--test", "figures", "--"])
         .args(["--ignored", "--nocapture", "--test-threads=1"])
         .args(which)
         .envs(env.iter().copied())
-        .env("UHAHA_SERVER_BIN", crate::guests::root().join("target/release/uhaha-server"))
+        .env("UHAHA_SERVER_BIN", guests::root().join("target/release/uhaha-server"))
         .status()?;
     ensure!(measured.success(), "a figure could not be taken");
     Ok(())

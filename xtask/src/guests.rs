@@ -1,7 +1,11 @@
-//! Builds the example guests: core modules for `wasm32-unknown-unknown` that carry their component type, which the
-//! server makes components of. They are kept in the repository, so that nothing else needs a Rust with that target.
+//! Builds the guests of examples and tests: core modules for `wasm32-unknown-unknown` that carry their component type,
+//! which the server makes components of. They are kept in the repository, so that nothing else needs a Rust with that
+//! target.
 
 mod c;
+mod interpreted;
+
+pub(crate) use interpreted::{javascript, python};
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,8 +16,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
 const TARGET: &str = "wasm32-unknown-unknown";
+/// For guests that are to use WASI, which come out as components.
+const WASI_TARGET: &str = "wasm32-wasip2";
+const WASI_GUESTS: [&str; 1] = ["teller"];
 /// The largest that may go into the repository. Rust 1.85 writes a tenth more than the Rust of today.
 const MODULE_BYTES_MAX: usize = 120_000;
+/// With an adapter to WASI 0.2 in it.
+const WASI_MODULE_BYTES_MAX: usize = 160_000;
 /// What all modules in Rust are built from, relative to the root; tests and readmes are not among it.
 const SDK_SOURCES: [&str; 4] =
     ["guest-sdk/rust/Cargo.toml", "guest-sdk/rust/macros", "guest-sdk/rust/src", "guest-sdk/rust/wit"];
@@ -39,7 +48,9 @@ pub(crate) fn build() -> Result<()> {
 /// Builds the examples as they are now and returns the folder with the modules; `examples/prebuilt` stays as it is.
 pub(crate) fn build_fresh() -> Result<PathBuf> {
     let root = root();
-    EXAMPLES.compile(&root, &root.join("target/guests"))
+    let target_dir = root.join("target/guests");
+    EXAMPLES.compile(&root, &target_dir)?;
+    Ok(target_dir.join(TARGET).join("release"))
 }
 
 /// `cargo xtask guests --check`. Other compilers give other bytes, so a difference is told and is no failure.
@@ -68,11 +79,13 @@ impl Workspace {
             println!("{}: up to date", self.dir);
             return Ok(());
         }
-        let built = self.compile(root, &root.join("target/guests"))?;
+        let target_dir = root.join("target/guests");
+        self.compile(root, &target_dir)?;
         fs::create_dir_all(&prebuilt)?;
         for name in &names {
-            let bytes = fs::read(built.join(module(name)))?;
-            ensure!(bytes.len() <= MODULE_BYTES_MAX, "{name} has {} bytes, more than {MODULE_BYTES_MAX}", bytes.len());
+            let bytes = fs::read(built(&target_dir, name))?;
+            let most = if target_of(name) == TARGET { MODULE_BYTES_MAX } else { WASI_MODULE_BYTES_MAX };
+            ensure!(bytes.len() <= most, "{name} has {} bytes, more than {most}", bytes.len());
             fs::write(prebuilt.join(module(name)), &bytes)?;
             println!("{}: {}, {} bytes", self.dir, module(name), bytes.len());
         }
@@ -82,9 +95,9 @@ impl Workspace {
     }
 
     fn check(&self, root: &Path, target_dir: &Path) -> Result<()> {
-        let built = self.compile(root, target_dir)?;
+        self.compile(root, target_dir)?;
         for name in self.names(root)? {
-            let bytes = fs::read(built.join(module(&name)))?;
+            let bytes = fs::read(built(target_dir, &name))?;
             let kept = fs::read(root.join(self.prebuilt).join(module(&name))).unwrap_or_default();
             let verdict = if bytes == kept { "identical" } else { "different" };
             println!("{}: {}, {} bytes here, {} kept: {verdict}", self.dir, module(&name), bytes.len(), kept.len());
@@ -121,10 +134,21 @@ impl Workspace {
         hash(root, files)
     }
 
-    /// Builds all guests in `target_dir` and returns the folder that they are in.
-    fn compile(&self, root: &Path, target_dir: &Path) -> Result<PathBuf> {
-        let toolchain = Toolchain::find(root)?;
-        println!("guests: building with {}", toolchain.origin);
+    /// Builds all guests in `target_dir`.
+    fn compile(&self, root: &Path, target_dir: &Path) -> Result<()> {
+        let names = self.names(root)?;
+        for target in [TARGET, WASI_TARGET] {
+            let names: Vec<&String> = names.iter().filter(|name| target_of(name) == target).collect();
+            if !names.is_empty() {
+                self.compile_for(target, &names, root, target_dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn compile_for(&self, target: &str, names: &[&String], root: &Path, target_dir: &Path) -> Result<()> {
+        let toolchain = Toolchain::find(root, target)?;
+        println!("guests: building for {target} with {}", toolchain.origin);
         let began = Instant::now();
         let cargo_home = match env::var_os("CARGO_HOME") {
             Some(home) => PathBuf::from(home),
@@ -136,7 +160,8 @@ impl Workspace {
             .join("\x1f");
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo
-            .args(["build", "--release", "--target", TARGET])
+            .args(["build", "--release", "--target", target])
+            .args(names.iter().flat_map(|name| ["--package", name.as_str()]))
             .current_dir(root.join(self.dir))
             .env("CARGO_TARGET_DIR", target_dir)
             .env("CARGO_ENCODED_RUSTFLAGS", flags);
@@ -145,8 +170,17 @@ impl Workspace {
         }
         ensure!(cargo.status()?.success(), "the guests do not build");
         println!("guests: built in {:.1} s", began.elapsed().as_secs_f64());
-        Ok(target_dir.join(TARGET).join("release"))
+        Ok(())
     }
+}
+
+fn target_of(name: &str) -> &'static str {
+    if WASI_GUESTS.contains(&name) { WASI_TARGET } else { TARGET }
+}
+
+/// Where a guest is after it was built.
+fn built(target_dir: &Path, name: &str) -> PathBuf {
+    target_dir.join(target_of(name)).join("release").join(module(name))
 }
 
 fn module(name: &str) -> String {
@@ -186,21 +220,22 @@ struct Toolchain {
 }
 
 impl Toolchain {
-    fn find(root: &Path) -> Result<Self> {
-        if has_target()? {
+    fn find(root: &Path, target: &str) -> Result<Self> {
+        if has_target(target)? {
             return Ok(Toolchain { rustc: None, origin: "the installed target".to_owned() });
         }
         let unpacked = root.join("target/wasm-rust");
         let unpacked_at = |origin: String| Toolchain { rustc: Some(unpacked.join("rustc")), origin };
-        if unpacked.join("ready").exists() {
+        if unpacked.join("ready").exists() && unpacked.join("usr/lib/rustlib").join(target).exists() {
             return Ok(unpacked_at("Debian's Rust, unpacked before".to_owned()));
         }
-        println!("guests: no {TARGET} here, trying rustup");
-        if succeeds(Command::new("rustup").args(["target", "add", TARGET])) && has_target()? {
+        println!("guests: no {target} here, trying rustup");
+        if succeeds(Command::new("rustup").args(["target", "add", target])) && has_target(target)? {
             return Ok(Toolchain { rustc: None, origin: "the target that rustup added".to_owned() });
         }
         if Path::new("/etc/debian_version").exists() && cfg!(target_arch = "x86_64") {
-            for release in ["trixie", "bookworm"] {
+            let releases: &[&str] = if target == TARGET { &["trixie", "bookworm"] } else { &["trixie"] };
+            for release in releases {
                 println!("guests: unpacking the Rust of Debian {release}, which takes a minute");
                 let script = root.join("xtask/rust-wasm-debian.sh");
                 let mut unpack = Command::new("sh");
@@ -210,13 +245,13 @@ impl Toolchain {
                 }
             }
         }
-        bail!("no Rust for {TARGET}: try `rustup target add {TARGET}`")
+        bail!("no Rust for {target}: try `rustup target add {target}`")
     }
 }
 
 /// Whether the Rust at hand has a standard library for the target.
-fn has_target() -> Result<bool> {
-    let output = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output()?;
+fn has_target(target: &str) -> Result<bool> {
+    let output = Command::new("rustc").args(["--print", "target-libdir", "--target", target]).output()?;
     let path = String::from_utf8(output.stdout)?;
     Ok(fs::read_dir(path.trim()).is_ok_and(|mut files| files.next().is_some()))
 }

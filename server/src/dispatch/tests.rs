@@ -451,3 +451,22 @@ async fn shutdown_says_nothing_and_stops_the_node() {
     talk.ask("SHUTDOWN").await;
     assert!(talk.fixture.shutdown.is_cancelled() && talk.client.is_closing() && !talk.client.takes_reply());
 }
+
+#[tokio::test]
+async fn shutdown_with_save_takes_a_snapshot_first_or_does_not_stop() {
+    let mut talk = plain();
+    talk.fixture.cluster.fail(Some(|| raft::Error::SnapshotFailed));
+    let failed = "-ERR the snapshot was not taken, the node's log says why";
+    talk.expect(&[("SHUTDOWN SAVE NOSAVE", "-ERR syntax error"), ("SHUTDOWN SAVE", failed)]).await;
+    assert!(!talk.fixture.shutdown.is_cancelled() && !talk.client.is_closing());
+    talk.ask("SHUTDOWN SAVE FORCE").await;
+    assert!(talk.fixture.shutdown.is_cancelled());
+
+    for error in [None, Some((|| raft::Error::NothingToSnapshot) as fn() -> raft::Error)] {
+        let mut talk = plain();
+        talk.fixture.cluster.fail(error);
+        talk.ask("SHUTDOWN NOW SAVE").await;
+        assert_eq!(talk.fixture.cluster.batches(), ["s0"]);
+        assert!(talk.fixture.shutdown.is_cancelled() && !talk.client.takes_reply());
+    }
+}

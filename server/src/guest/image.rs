@@ -47,6 +47,7 @@ impl Image {
             let trackings = trackings.clone();
             move || {
                 let mut buffers = Buffers::default();
+                trackings.iter().for_each(|tracking| tracking.reattach());
                 trackings.iter().for_each(|tracking| tracking.copy_pending(&mut buffers));
             }
         };
@@ -99,8 +100,8 @@ impl std::fmt::Debug for Image {
     }
 }
 
-/// Compares every byte, for tests.
-#[cfg(test)]
+/// Compares every byte, for tests and targets.
+#[cfg(any(test, feature = "fuzzing"))]
 impl PartialEq for Image {
     fn eq(&self, other: &Image) -> bool {
         let runs = |image: &Image| {

@@ -92,6 +92,8 @@ pub struct Instance {
     limits: Limits,
     /// The fuel that the running call began with.
     fuel_given: u64,
+    /// What calls that succeeded have taken.
+    fuel_taken: u64,
     plan: Arc<Plan>,
     source: SharedSource,
     /// The guest's memories, and the keepers'.
@@ -165,6 +167,7 @@ impl Instance {
             exports,
             limits,
             fuel_given: limits.start_fuel_max,
+            fuel_taken: 0,
             plan: Arc::clone(parts.plan),
             source: shared,
             memories,
@@ -219,6 +222,22 @@ impl Instance {
     /// Whether the guest's log lines are dropped, as while entries are replayed.
     pub fn set_silent(&mut self, silent: bool) {
         self.store.data().logs.set_silent(silent);
+    }
+
+    /// Keeps the guest's log lines back until it is known that what logs them will not be undone. Those of an instance
+    /// that is given up are never logged.
+    pub fn hold_lines(&mut self) {
+        self.store.data().logs.hold();
+    }
+
+    /// Logs what was kept back.
+    pub fn release_lines(&mut self) {
+        self.store.data().logs.release();
+    }
+
+    /// Fuel of the calls that succeeded since this was last asked.
+    pub fn take_fuel(&mut self) -> u64 {
+        std::mem::take(&mut self.fuel_taken)
     }
 
     /// What it may use from now on. Memory that it has already it keeps.
@@ -352,6 +371,7 @@ impl Instance {
     /// Puts the image that was captured last from `broken` into this instance, which is fresh. Only what that one has
     /// changed since is copied; it is of no use any more.
     pub fn replace(&mut self, broken: &mut Instance, image: &Image) -> Result<(), Fault> {
+        self.store.data().logs.go_on_from(&broken.store.data().logs);
         self.restore_by(image, |index, own| own.inherit(&broken.memories[index], &image.memories[index]))
     }
 
@@ -511,6 +531,9 @@ impl Instance {
                  wasm32-unknown-unknown, or as a core module, and use the host's log"
             )));
         }
+        let left = self.store.get_fuel();
+        let left = left.map_err(|error| Failure::Host(Fault::because("reading the fuel failed", error)))?;
+        self.fuel_taken = self.fuel_taken.saturating_add(self.fuel_given.saturating_sub(left));
         Ok(value)
     }
 }

@@ -197,7 +197,12 @@ impl Guest {
 
     /// How many memories and globals a state image has.
     pub(super) fn captured(&self) -> (usize, usize) {
-        (self.plan.guest_memories().count(), self.plan.globals.iter().sum())
+        (self.memories(), self.plan.globals.iter().sum())
+    }
+
+    /// How many memories a state image has.
+    pub fn memories(&self) -> usize {
+        self.plan.guest_memories().count()
     }
 
     /// Little, if the code was in the cache.

@@ -20,6 +20,17 @@ struct State {
     dropped: u64,
     /// Unfinished lines of standard output and standard error.
     unfinished: [Vec<u8>; 2],
+    held: Option<Held>,
+}
+
+/// Lines of commands of which it is not known yet whether they will be undone and run again.
+#[derive(Default)]
+struct Held {
+    /// At most those of a second.
+    lines: Vec<(Level, String)>,
+    dropped: u64,
+    /// Those of before.
+    unfinished: [Vec<u8>; 2],
 }
 
 impl Logs {
@@ -31,11 +42,35 @@ impl Logs {
             lines: 0,
             dropped: 0,
             unfinished: Default::default(),
+            held: None,
         })))
     }
 
     pub(super) fn set_silent(&self, silent: bool) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).silent = silent;
+    }
+
+    /// Keeps lines back from here on.
+    pub(super) fn hold(&self) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.held = Some(Held { unfinished: state.unfinished.clone(), ..Held::default() });
+    }
+
+    /// Logs what was kept back.
+    pub(super) fn release(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).release();
+    }
+
+    /// Goes on where the lines of an instance end that this one is to replace; what that one holds is never logged. Or a
+    /// guest could log without limit by failing.
+    pub(super) fn go_on_from(&self, replaced: &Logs) {
+        let mut replaced = replaced.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let unfinished = std::mem::take(&mut replaced.unfinished);
+        let unfinished = replaced.held.take().map_or(unfinished, |held| held.unfinished);
+        let (second, lines, dropped) = (replaced.second, replaced.lines, replaced.dropped);
+        drop(replaced);
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.second, state.lines, state.dropped, state.unfinished) = (second, lines, dropped, unfinished);
     }
 
     pub(super) fn line(&self, level: Level, message: &str) {
@@ -68,9 +103,26 @@ impl State {
         if self.silent {
             return;
         }
+        let message = one_line(message);
+        match &mut self.held {
+            None => self.log(level, &message),
+            Some(held) if held.lines.len() < self.lines_per_second as usize => held.lines.push((level, message)),
+            Some(held) => held.dropped += 1,
+        }
+    }
+
+    fn release(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        for (level, message) in held.lines {
+            self.log(level, &message);
+        }
+        self.dropped += held.dropped;
+    }
+
+    fn log(&mut self, level: Level, message: &str) {
         if self.second.elapsed() >= Duration::from_secs(1) {
             if self.dropped > 0 {
-                tracing::warn!(target: "guest", lines = self.dropped, "log lines of the guest were dropped");
+                tracing::warn!(lines = self.dropped, "log lines of the guest were dropped");
             }
             (self.second, self.lines, self.dropped) = (Instant::now(), 0, 0);
         }
@@ -79,7 +131,6 @@ impl State {
             return;
         }
         self.lines += 1;
-        let message = one_line(message);
         match level {
             Level::Debug => tracing::debug!(target: "guest", "{message}"),
             Level::Info => tracing::info!(target: "guest", "{message}"),
@@ -105,6 +156,34 @@ fn one_line(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn counted(logs: &Logs) -> (u32, u64, [Vec<u8>; 2]) {
+        let state = logs.0.lock().unwrap();
+        (state.lines, state.dropped, state.unfinished.clone())
+    }
+
+    #[test]
+    fn lines_that_are_held_count_when_they_are_released() {
+        let logs = Logs::new(2);
+        logs.hold();
+        (0..3).for_each(|_| logs.line(Level::Info, "held"));
+        assert_eq!(counted(&logs).0, 0);
+        logs.release();
+        assert_eq!(counted(&logs), (2, 1, Default::default()));
+    }
+
+    #[test]
+    fn who_replaces_an_instance_has_what_is_left_of_its_second_and_nothing_that_was_undone() {
+        let (logs, second, third) = (Logs::new(10), Logs::new(10), Logs::new(10));
+        logs.print(1, b"one\nbeg");
+        logs.hold();
+        logs.print(1, b"un\ntwo\n");
+        second.go_on_from(&logs);
+        assert_eq!(counted(&second), (1, 0, [b"beg".to_vec(), vec![]]));
+        second.print(1, b"un\n");
+        third.go_on_from(&second);
+        assert_eq!(counted(&third), (2, 0, Default::default()));
+    }
 
     #[test]
     fn a_message_stays_on_one_line_and_within_its_bound() {

@@ -459,6 +459,39 @@ mod tests {
         assert_eq!(content(&pages, 5), *b"two");
     }
 
+    /// So large that page tables are moved to protect it, where the system can do that.
+    #[test]
+    fn a_large_memory_is_marked_and_read_and_written_on() {
+        let memory = Memory::new(640 * CHUNK_BYTES, 1 << 28).unwrap();
+        let offsets: Vec<usize> = (0..640).map(|chunk| chunk * CHUNK_BYTES + 5 * PAGE_BYTES).collect();
+        for round in 0..4_u8 {
+            // In the third round most, in the fourth few chunks are written to before the mark.
+            let written =
+                |number: &usize| round < 2 || !number.is_multiple_of(9) && round == 2 || number.is_multiple_of(50);
+            let written: Vec<usize> = (0..offsets.len()).filter(written).map(|number| offsets[number]).collect();
+            let before: Vec<[u8; 3]> = offsets.iter().map(|offset| read(&memory, *offset)).collect();
+            written.iter().for_each(|offset| poke(&memory, *offset, &[round + 1; 3]));
+            let pages = memory.mark().unwrap();
+            let expected = |number: usize| match written.contains(&offsets[number]) {
+                true => [round + 1; 3],
+                false => before[number],
+            };
+            std::thread::scope(|scope| {
+                let tracking = memory.pending().unwrap();
+                scope.spawn(move || {
+                    tracking.reattach();
+                    tracking.copy_pending(&mut Buffers::default());
+                });
+                for (number, offset) in offsets.iter().enumerate() {
+                    assert_eq!(read(&memory, *offset), expected(number));
+                    poke(&memory, *offset, &[0xff; 3]);
+                    assert_eq!(read(&memory, *offset), [0xff; 3]);
+                }
+            });
+            (0..offsets.len()).for_each(|number| assert_eq!(content(&pages, offsets[number]), expected(number)));
+        }
+    }
+
     #[test]
     fn many_threads_copy_while_the_guest_writes() {
         let memory = Memory::new(64 * CHUNK_BYTES, 1 << 26).unwrap();

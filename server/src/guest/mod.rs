@@ -8,8 +8,11 @@ mod backtrace;
 mod barrier;
 mod bindings;
 mod cache;
+mod detached;
 mod encode;
 mod engine;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod handles;
 mod host;
 mod image;
@@ -23,7 +26,7 @@ mod pages;
 mod portable;
 mod source;
 pub mod spec;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -12,16 +12,25 @@
 //! `mark` are called by the one thread that runs the guest, `copy` by any.
 #![expect(unsafe_code, reason = "changing the protection of a memory is what this file is for")]
 
+use super::detached::Detached;
 use super::pages::{MEMORY_BYTES_MAX, Pages, read_all, write_all};
 use rustix::io::Errno;
 use rustix::mm::{MprotectFlags, mprotect};
 use std::cell::UnsafeCell;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What is protected and copied at once. Larger ones are marked faster, smaller ones copied less often.
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
+/// Chunks that one page table covers. Once a few of them are written to, all are let through: the kernel then has fewer
+/// parts to keep apart, and page tables can be moved.
+const BLOCK_CHUNKS: usize = 8;
+const BLOCK_CHUNKS_OPENED_MAX: usize = 2;
+/// From so many chunks on their page tables are taken away to protect them. To protect fewer takes some milliseconds,
+/// less than to make the entries anew.
+const DETACHED_CHUNKS_MIN: usize = 512;
 
 const DIRTY: u8 = 0;
 const PENDING: u8 = 1;
@@ -39,6 +48,8 @@ pub(super) struct Tracking {
     states: Box<[AtomicU8]>,
     /// A chunk could not be copied: the pages are not what they should be.
     failed: AtomicBool,
+    /// What the last mark took away.
+    detached: Mutex<Option<Detached>>,
     buffers: UnsafeCell<Buffers>,
 }
 
@@ -69,6 +80,7 @@ impl Tracking {
             pages,
             states: (0..MEMORY_BYTES_MAX / CHUNK_BYTES).map(|_| AtomicU8::new(DIRTY)).collect(),
             failed: AtomicBool::new(false),
+            detached: Mutex::default(),
             buffers: UnsafeCell::default(),
         }
     }
@@ -104,15 +116,20 @@ impl Tracking {
     /// From now on the pages are to become what the memory is at this moment.
     pub(super) fn mark(&self) -> Result<(), Errno> {
         self.pages.resize(self.bytes.load(Ordering::Relaxed) as u64)?;
-        self.protect_dirty(PENDING)
+        let is_large = self.dirty_chunks() >= DETACHED_CHUNKS_MIN;
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        let mut detached = is_large.then(|| Detached::reserve(self.start, bytes)).flatten();
+        self.protect_dirty(PENDING, detached.as_mut())?;
+        *self.detached() = detached;
+        Ok(())
     }
 
     /// The pages are already what the memory is.
     pub(super) fn mark_clean(&self) -> Result<(), Errno> {
-        self.protect_dirty(CLEAN)
+        self.protect_dirty(CLEAN, None)
     }
 
-    fn protect_dirty(&self, state: u8) -> Result<(), Errno> {
+    fn protect_dirty(&self, state: u8, mut detached: Option<&mut Detached>) -> Result<(), Errno> {
         let chunks = self.chunks();
         let is_dirty = |chunk: usize| self.states[chunk].load(Ordering::Relaxed) == DIRTY;
         let mut chunk = 0;
@@ -122,7 +139,11 @@ impl Tracking {
                 chunk += 1;
             }
             if chunk > first {
-                self.protect(first, chunk, MprotectFlags::READ)?;
+                if let Some(detached) = &mut detached {
+                    let range = self.range(first..chunk);
+                    detached.take(self.start + range.start..self.start + range.end);
+                }
+                self.protect(first..chunk, MprotectFlags::READ)?;
                 self.states[first..chunk].iter().for_each(|dirty| dirty.store(state, Ordering::Release));
             } else {
                 chunk += 1;
@@ -131,10 +152,28 @@ impl Tracking {
         Ok(())
     }
 
-    fn protect(&self, first: usize, end: usize, access: MprotectFlags) -> Result<(), Errno> {
-        let (from, to) = (first * CHUNK_BYTES, (end * CHUNK_BYTES).min(self.bytes.load(Ordering::Relaxed)));
+    fn detached(&self) -> MutexGuard<'_, Option<Detached>> {
+        self.detached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The bytes of these chunks that the memory has.
+    fn range(&self, chunks: Range<usize>) -> Range<usize> {
+        chunks.start * CHUNK_BYTES..(chunks.end * CHUNK_BYTES).min(self.bytes.load(Ordering::Relaxed))
+    }
+
+    fn protect(&self, chunks: Range<usize>, access: MprotectFlags) -> Result<(), Errno> {
+        let range = self.range(chunks);
         // SAFETY: the range is part of the memory's own mapping; only writes to it are let through or not.
-        unsafe { mprotect((self.start + from) as *mut _, to - from, access) }
+        unsafe { mprotect((self.start + range.start) as *mut _, range.len(), access) }
+    }
+
+    /// Makes up for what the last mark took away, so that the guest need not.
+    pub(super) fn reattach(&self) {
+        let detached = self.detached().take();
+        if let Some(detached) = detached {
+            // Where it cannot be done, the kernel does it when the guest comes there.
+            let _ = detached.refill(&self.file, self.bytes.load(Ordering::Relaxed));
+        }
     }
 
     /// Copies every chunk that is still to be copied. Waits for those that another thread is copying.
@@ -184,19 +223,32 @@ impl Tracking {
         // SAFETY: only the thread that runs the guest comes here, and it cannot while it is here.
         self.copy(chunk, unsafe { &mut *self.buffers.get() });
         let access = MprotectFlags::READ | MprotectFlags::WRITE;
-        let opened = match self.protect(chunk, chunk + 1, access) {
+        let chunks = self.to_be_opened_with(chunk);
+        let opened = match self.protect(chunks.clone(), access) {
             // Too many parts with different protection: to open all of them leaves one.
             Err(Errno::NOMEM) => return self.open_all(),
             opened => opened.is_ok(),
         };
-        self.states[chunk].store(DIRTY, Ordering::Release);
+        self.states[chunks].iter().for_each(|state| state.store(DIRTY, Ordering::Release));
         opened
+    }
+
+    /// The chunk, which is no longer pending, and its neighbors if that needs no copying and enough of them are dirty.
+    fn to_be_opened_with(&self, chunk: usize) -> Range<usize> {
+        let first = chunk / BLOCK_CHUNKS * BLOCK_CHUNKS;
+        let block = first..(first + BLOCK_CHUNKS).min(self.chunks());
+        let states = || self.states[block.clone()].iter().map(|state| state.load(Ordering::Acquire));
+        let is_copied = states().all(|state| matches!(state, DIRTY | CLEAN));
+        match is_copied && states().filter(|state| *state == DIRTY).count() >= BLOCK_CHUNKS_OPENED_MAX {
+            true => block,
+            false => chunk..chunk + 1,
+        }
     }
 
     fn open_all(&self) -> bool {
         // SAFETY: as in `open`.
         self.copy_pending(unsafe { &mut *self.buffers.get() });
-        let opened = self.protect(0, self.chunks(), MprotectFlags::READ | MprotectFlags::WRITE).is_ok();
+        let opened = self.protect(0..self.chunks(), MprotectFlags::READ | MprotectFlags::WRITE).is_ok();
         self.states[..self.chunks()].iter().for_each(|state| state.store(DIRTY, Ordering::Release));
         opened
     }

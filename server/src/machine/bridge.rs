@@ -2,8 +2,8 @@
 
 use super::worker::Job;
 use super::{Machine, snapshot};
-use crate::fault::Fault;
-use crate::storage::snapshots::SnapshotInfo;
+use crate::fault::chain;
+use crate::storage::snapshots::{SnapshotInfo, Snapshots};
 use crate::type_config::{LogId, Membership, SnapshotMeta, TypeConfig};
 use futures_util::{Stream, StreamExt};
 use openraft::OptionalSend;
@@ -11,6 +11,8 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::oneshot;
 
 /// Entries handed to the apply thread at a time; more would only hold back the first replies.
 const ENTRIES_MAX: usize = 256;
@@ -24,8 +26,13 @@ pub struct StateMachine {
 }
 
 impl StateMachine {
-    async fn job<T>(&self, job: impl FnOnce(tokio::sync::oneshot::Sender<T>) -> Job) -> Result<T, io::Error> {
+    async fn job<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, io::Error> {
         self.machine.job(job).await.map_err(io::Error::other)
+    }
+
+    /// openraft is told of this one.
+    fn note(&self, snapshot: &Snapshot) {
+        self.machine.shared.snapshot_index.fetch_max(snapshot.snapshot.index, Ordering::Relaxed);
     }
 }
 
@@ -60,13 +67,33 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
         let snapshots = self.machine.snapshots.clone();
-        let newest = tokio::task::spawn_blocking(move || {
-            let Some(newest) = snapshots.list()?.into_iter().next() else { return Ok(None) };
-            let header = snapshot::read_header(&snapshots, &newest.id)?;
-            Ok::<_, snapshot::Error>(Some(Snapshot { meta: header.meta, snapshot: newest }))
-        });
-        newest.await.map_err(io::Error::other)?.map_err(io::Error::other)
+        let reached = self.machine.shared.snapshot_index.load(Ordering::Relaxed);
+        let newest = tokio::task::spawn_blocking(move || newest(&snapshots, reached));
+        match newest.await.map_err(io::Error::other)?.map_err(io::Error::other)? {
+            Some(newest) => {
+                self.note(&newest);
+                Ok(Some(newest))
+            }
+            // What has no state of its own cannot make one.
+            None if reached == 0 || self.machine.standing().is_quarantined() => Ok(None),
+            // It was found to be damaged, and the log behind it may be gone.
+            None => self.build_snapshot().await.map(Some),
+        }
     }
+}
+
+/// The newest snapshot, unless it is older than one that openraft was told of. Damaged ones are set aside.
+fn newest(snapshots: &Snapshots, reached: u64) -> Result<Option<Snapshot>, snapshot::Error> {
+    for info in snapshots.list()?.into_iter().filter(|info| info.index >= reached) {
+        match snapshot::read_header(snapshots, &info.id) {
+            Ok(header) => return Ok(Some(Snapshot { meta: header.meta, snapshot: info })),
+            Err(error) => {
+                tracing::error!(snapshot = info.id, error = chain(&error), "a snapshot is damaged; check the disk");
+                snapshots.set_aside(&info.id)?;
+            }
+        }
+    }
+    Ok(None)
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
@@ -75,10 +102,28 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let (meta, checkpoint) = self.job(|state| Job::Checkpoint { state }).await?;
         let (snapshots, guest) = (self.machine.snapshots.clone(), Arc::clone(&self.machine.guest));
-        let written = tokio::task::spawn_blocking(move || {
-            let info = snapshot::write(&snapshots, &guest, &meta, &checkpoint)?;
-            Ok::<_, Fault>(Snapshot { meta, snapshot: info })
-        });
-        written.await.map_err(io::Error::other)?.map_err(io::Error::other)
+        let (sender, written) = oneshot::channel();
+        // Not a thread of a pool: one that has stepped back cannot come forward again.
+        std::thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
+            step_back();
+            let info = snapshot::write(&snapshots, &guest, &meta, &checkpoint);
+            // Whoever takes the next image need not copy this one.
+            drop(checkpoint);
+            // A receiver that is gone has lost interest in the snapshot.
+            let _ = sender.send(info.map(|info| Snapshot { meta, snapshot: info }));
+        })?;
+        let lost = |_| io::Error::other("writing a snapshot panicked");
+        let snapshot = written.await.map_err(lost)?.map_err(io::Error::other)?;
+        self.note(&snapshot);
+        Ok(snapshot)
+    }
+}
+
+/// Lets threads that serve clients run before this one; it still gets its share of a busy processor.
+fn step_back() {
+    const NICE: i32 = 5;
+    // Linux takes this for the thread. If it may not, the snapshot is written all the same.
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "a snapshot is written at the priority of the others");
     }
 }

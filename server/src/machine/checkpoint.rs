@@ -80,6 +80,8 @@ const COMMANDS_PER_PAGE: usize = 8;
 /// While the last checkpoint is still being copied or written to disk, another would have to copy the whole state, so
 /// this many times more is waited for.
 const PATIENCE: usize = 4;
+/// To forget so many proposals takes about a millisecond.
+const FORGOTTEN_AT_ONCE_MAX: usize = 16_384;
 
 impl Journal {
     pub(super) fn push(&mut self, proposal: Proposal, commands: usize) {
@@ -87,6 +89,16 @@ impl Journal {
         self.commands += commands + 1;
         self.bytes += proposal.as_bytes().len();
         self.proposals.push(proposal);
+    }
+
+    /// Forgets all. To free much is left to another thread, for the machine would wait.
+    pub(super) fn clear(&mut self) {
+        let forgotten = std::mem::take(self);
+        if forgotten.proposals.len() > FORGOTTEN_AT_ONCE_MAX {
+            let free = move || drop(forgotten);
+            // Without a thread it is freed here.
+            let _ = std::thread::Builder::new().name("journal".to_owned()).spawn(free);
+        }
     }
 
     pub(super) fn proposals(&self) -> &[Proposal] {

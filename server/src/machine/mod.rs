@@ -8,6 +8,8 @@ mod awaited;
 mod bridge;
 mod checkpoint;
 mod digest;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod obedience;
 mod offline;
 mod portable;
@@ -86,6 +88,8 @@ pub struct Status {
     pub standing: Standing,
     /// Size of the guest's memories.
     pub memory_bytes: u64,
+    /// Fuel of the writes and ticks applied since this start.
+    pub fuel: u64,
     /// Commands and ticks that failed and left no trace, since this start.
     pub traps: u64,
     /// The last of them, or of the reads that failed.
@@ -108,6 +112,8 @@ struct Shared {
     /// Commands applied since this start.
     commands: AtomicU64,
     awaited: Awaited,
+    /// The last entry of the newest snapshot that openraft was told of; 0 if there was none.
+    snapshot_index: AtomicU64,
     /// As in the status, for those who wait for it to change.
     standing: watch::Sender<Standing>,
     alarm: Alarm,

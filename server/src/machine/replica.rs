@@ -45,6 +45,8 @@ pub(super) struct Replica {
     /// Whether the guest may be another one than that of the log, whose replies are to be compared.
     is_stand_in: bool,
     ticks: u64,
+    /// Of steps that count.
+    fuel: u64,
     traps: u64,
     /// Of a write, a tick or a read.
     last_trap: Option<Arc<Trap>>,
@@ -102,6 +104,7 @@ impl Replica {
             silent: false,
             is_stand_in: false,
             ticks: 0,
+            fuel: 0,
             traps: 0,
             last_trap: None,
         }
@@ -128,6 +131,11 @@ impl Replica {
     /// Ticks applied since this start.
     pub(super) fn ticks(&self) -> u64 {
         self.ticks
+    }
+
+    /// Fuel of the writes and ticks applied since this start.
+    pub(super) fn fuel(&self) -> u64 {
+        self.fuel
     }
 
     pub(super) fn settings(&self) -> Option<&Arc<Settings>> {
@@ -172,8 +180,12 @@ impl Replica {
             obedience::announce(index, self.settings.as_deref(), &settings);
         }
         self.ticks += u64::from(header.seed.is_some());
+        // If it fails, it is run again.
+        self.writer.hold_lines();
         let output = match self.run(&header, &commands) {
             Ok(output) => {
+                self.writer.release_lines();
+                self.fuel += self.writer.take_fuel();
                 self.journal.push(proposal.clone(), commands.len());
                 output
             }
@@ -222,7 +234,7 @@ impl Replica {
             digests: self.digests,
             settings: self.settings.clone(),
         };
-        self.journal = Journal::default();
+        self.journal.clear();
         Ok(self.base.clone())
     }
 
@@ -276,6 +288,7 @@ impl Replica {
             let (bytes, ends) = (output.bytes.len(), output.ends.len());
             let failure = match self.step(step, commands, &mut output) {
                 Ok(()) => {
+                    self.fuel += self.writer.take_fuel();
                     since_base.push(step);
                     continue;
                 }
@@ -325,6 +338,7 @@ impl Replica {
             repeated.map_err(|failure| Fault::because("what succeeded before failed when it was repeated", failure))?;
         }
         self.writer.set_silent(self.silent);
+        self.writer.take_fuel();
         Ok(())
     }
 
@@ -357,6 +371,7 @@ impl Replica {
             again.map_err(|failure| Fault::because("what succeeded before failed when it was repeated", failure))?;
         }
         self.writer.set_silent(self.silent);
+        self.writer.take_fuel();
         self.journal = journal;
         Ok(())
     }
@@ -396,9 +411,10 @@ impl Replica {
             .collect();
         let mut output = Output::default();
         if !calls.is_empty() {
-            let ran = self.fresh_reader()?.run(&calls, &mut output.bytes, &mut output.ends);
-            match ran {
-                Ok(()) => {}
+            let reader = self.fresh_reader()?;
+            reader.hold_lines();
+            match reader.run(&calls, &mut output.bytes, &mut output.ends) {
+                Ok(()) => reader.release_lines(),
                 Err(Failure::Host(fault)) => return Err(fault),
                 Err(_) => {
                     self.reader = None;

@@ -10,10 +10,13 @@
 //! The bytes are an LZ4 block unless there are as many as the length says. A whole snapshot leaves out pages of zeros; one
 //! that adds to another has all pages that have changed since, and is taken when that is much less.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
+
 use super::checkpoint::Checkpoint;
 use super::portable::Imported;
 use crate::digest::{Digest, Digests};
-use crate::fault::Fault;
+use crate::fault::{Fault, chain};
 use crate::guest::{Guest, Handles, Image, Pages, Source};
 use crate::settings::{self, Settings};
 use crate::storage::snapshots::{self, INCREMENTS_MAX, SnapshotInfo, SnapshotWriter, Snapshots};
@@ -80,6 +83,8 @@ pub enum Error {
     Pages,
     #[error("the pages of the snapshot cannot be kept in memory")]
     Memory(#[source] std::io::Error),
+    #[error("the snapshot has {found} memories, and its module has {expected}")]
+    Memories { found: usize, expected: usize },
     #[error("the snapshot adds to one of another shape")]
     Shape,
     #[error("the state in the snapshot has the digest {found}, and it should be {expected}")]
@@ -191,10 +196,16 @@ pub fn read_header(snapshots: &Snapshots, id: &str) -> Result<Header, Error> {
 
 /// The whole snapshot, which must be of this guest's module.
 pub(super) fn read(snapshots: &Snapshots, guest: &Guest, id: &str) -> Result<(SnapshotMeta, Checkpoint), Error> {
-    let (header, memories) = read_chain(snapshots, id)?;
+    let header = read_header(snapshots, id)?;
     if header.module != guest.hash() {
         return Err(Error::Module { theirs: header.module, ours: guest.hash().to_owned() });
     }
+    // Each takes a file and tables of its own, so they are not made on the word of a file.
+    let (found, expected) = (header.memories.len(), guest.memories());
+    if found != expected {
+        return Err(Error::Memories { found, expected });
+    }
+    let (header, memories) = read_chain(snapshots, id)?;
     let mut image = Image::new(header.globals, memories);
     image.handles = header.handles;
     let settings = match header.settings.is_empty() {
@@ -211,10 +222,26 @@ pub(super) fn read(snapshots: &Snapshots, guest: &Guest, id: &str) -> Result<(Sn
     Ok((meta, checkpoint))
 }
 
-/// The snapshot as a file that needs no other one, for whoever is to get it.
+/// The snapshot as a file that needs no other one, for whoever is to get it. All of it is read, and if it is damaged, it is
+/// set aside.
 pub fn whole(snapshots: &Snapshots, id: &str) -> Result<SnapshotInfo, Error> {
+    make_whole(snapshots, id).inspect_err(|error| {
+        let error = chain(error);
+        match snapshots.set_aside_damaged(id) {
+            Ok(damaged) if damaged.is_empty() => {}
+            Ok(damaged) => {
+                let aside = damaged.join(", ");
+                tracing::error!(snapshot = id, error, aside, "a snapshot is damaged; check the disk");
+            }
+            Err(also) => tracing::error!(snapshot = id, error, also = chain(&also), "a damaged snapshot stays"),
+        }
+    })
+}
+
+fn make_whole(snapshots: &Snapshots, id: &str) -> Result<SnapshotInfo, Error> {
     let info = snapshots.get(id)?;
     if info.parent.is_none() {
+        snapshots.verify(id)?;
         return Ok(info);
     }
     let (header, memories) = read_chain(snapshots, id)?;
@@ -224,16 +251,18 @@ pub fn whole(snapshots: &Snapshots, id: &str) -> Result<SnapshotInfo, Error> {
 
 /// The header of this snapshot and the content of its memories, from all that it adds to.
 fn read_chain(snapshots: &Snapshots, id: &str) -> Result<(Header, Vec<Arc<Pages>>), Error> {
+    let count = read_header(snapshots, id)?.memories.len();
     let mut memories: Vec<Arc<Pages>> = Vec::new();
     let mut last = None;
     for info in snapshots.chain(id)? {
         let mut reader = snapshots.read(&info.id)?;
         let header = header(reader.next_chunk()?)?;
+        if header.memories.len() != count {
+            return Err(Error::Shape);
+        }
         if last.is_none() {
             let empty = |bytes: &u64| Pages::new(*bytes).map(Arc::new);
             memories = header.memories.iter().map(empty).collect::<Result<_, _>>().map_err(in_memory)?;
-        } else if memories.len() != header.memories.len() {
-            return Err(Error::Shape);
         }
         for (pages, bytes) in memories.iter().zip(&header.memories) {
             pages.resize(*bytes).map_err(in_memory)?;

@@ -43,7 +43,8 @@ pub enum StartError {
     SetAside(#[source] crate::storage::snapshots::Error),
     #[error(
         "the log begins after index {purged}, and no snapshot that reaches so far can be used{problems}; \
-         restore the data directory from a copy, or start a new one with --restore"
+         in a cluster, have another node remove this one (RAFT SERVER REMOVE), move its data directory away and let it \
+         join again; otherwise restore the data directory from a copy, or start a new one with --restore"
     )]
     NoSnapshot { purged: u64, problems: String },
     #[error("the newest snapshot cannot be used")]
@@ -62,6 +63,7 @@ impl Machine {
             digests: Mutex::new(Ring::default()),
             commands: AtomicU64::new(0),
             awaited: Awaited::default(),
+            snapshot_index: AtomicU64::new(0),
             standing: watch::Sender::default(),
             alarm: options.alarm.clone(),
         });
@@ -98,13 +100,17 @@ impl Machine {
 
 fn worker(options: Options, shared: Arc<Shared>, jobs: mpsc::WeakSender<Job>) -> Result<Worker, StartError> {
     let Options { node_id, guest, snapshots, purged, committed, quarantined, alarm: _ } = options;
-    let (replica, applied, membership) = match quarantined {
-        None => newest_state(&guest, &snapshots, purged)?,
-        Some(_) => no_state(&guest, &snapshots, purged)?,
+    let State { replica, applied, membership, standing } = match quarantined {
+        None => match newest_state(&guest, &snapshots, purged) {
+            Err(lost @ StartError::NoSnapshot { .. }) => lost_state(&guest, &snapshots, purged, node_id, lost)?,
+            state => state?,
+        },
+        Some(difference) => {
+            State { standing: Standing::Quarantined(difference), ..no_state(&guest, &snapshots, purged)?.0 }
+        }
     };
     let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
     let replay = Replay::new(index(applied), index(committed));
-    let standing = quarantined.map_or(Standing::Sound, Standing::Quarantined);
     Ok(Worker {
         node_id,
         guest,
@@ -122,6 +128,14 @@ fn worker(options: Options, shared: Arc<Shared>, jobs: mpsc::WeakSender<Job>) ->
     })
 }
 
+/// What a machine begins with.
+struct State {
+    replica: Replica,
+    applied: Option<LogId>,
+    membership: Membership,
+    standing: Standing,
+}
+
 /// A bug that panics must stop the node, not leave it answering nothing.
 struct PanicGuard(Alarm);
 
@@ -134,11 +148,7 @@ impl Drop for PanicGuard {
 }
 
 /// The state of the newest snapshot that is whole and of this module, or the very first state.
-fn newest_state(
-    guest: &Arc<Guest>,
-    snapshots: &Snapshots,
-    purged: Option<LogId>,
-) -> Result<(Replica, Option<LogId>, Membership), StartError> {
+fn newest_state(guest: &Arc<Guest>, snapshots: &Snapshots, purged: Option<LogId>) -> Result<State, StartError> {
     let purged = purged.map_or(0, |id| id.index);
     let mut problems = String::new();
     let mut damaged = Vec::new();
@@ -152,7 +162,8 @@ fn newest_state(
                 let replica = Replica::restore(Arc::clone(guest), checkpoint)?;
                 tracing::info!(snapshot = info.id, bytes = info.bytes, elapsed = ?started.elapsed(), "loaded a snapshot");
                 set_aside(snapshots, &damaged)?;
-                return Ok((replica, meta.last_log_id, meta.last_membership));
+                let (applied, membership) = (meta.last_log_id, meta.last_membership);
+                return Ok(State { replica, applied, membership, standing: Standing::Sound });
             }
             // Every snapshot and the whole log are of the other module too: an older one would not help.
             Err(error @ snapshot::Error::Module { .. }) => return Err(StartError::Module(error)),
@@ -168,7 +179,27 @@ fn newest_state(
         return Err(StartError::NoSnapshot { purged, problems });
     }
     set_aside(snapshots, &damaged)?;
-    Ok((Replica::new(Arc::clone(guest))?, None, Membership::default()))
+    let replica = Replica::new(Arc::clone(guest))?;
+    Ok(State { replica, applied: None, membership: Membership::default(), standing: Standing::Sound })
+}
+
+/// No snapshot can be used, and without one the log says too little. The vote and the log are whole, so a node that is not
+/// alone goes on as one whose state is known to be wrong, and gets another's. It must be known where the snapshot stood.
+fn lost_state(
+    guest: &Arc<Guest>,
+    snapshots: &Snapshots,
+    purged: Option<LogId>,
+    node_id: NodeId,
+    lost: StartError,
+) -> Result<State, StartError> {
+    let Ok((state, Some(header))) = no_state(guest, snapshots, purged) else { return Err(lost) };
+    if header.voters().iter().all(|voter| *voter == node_id) {
+        return Err(lost);
+    }
+    let error = chain(&lost);
+    tracing::error!(error, "this node's snapshots are damaged: it is in quarantine until it has another's state");
+    let difference = Difference { ours: header.digests, theirs: header.digests };
+    Ok(State { standing: Standing::Quarantined(difference), ..state })
 }
 
 /// The very first state in the place of one that is known to be wrong, for nobody to see, and where the newest snapshot
@@ -177,7 +208,7 @@ fn no_state(
     guest: &Arc<Guest>,
     snapshots: &Snapshots,
     purged: Option<LogId>,
-) -> Result<(Replica, Option<LogId>, Membership), StartError> {
+) -> Result<(State, Option<snapshot::Header>), StartError> {
     let replica = Replica::new(Arc::clone(guest))?;
     let purged = purged.map_or(0, |id| id.index);
     let (mut damaged, mut problems) = (Vec::new(), String::new());
@@ -185,7 +216,8 @@ fn no_state(
         match snapshot::read_header(snapshots, &info.id) {
             Ok(header) => {
                 set_aside(snapshots, &damaged)?;
-                return Ok((replica, header.meta.last_log_id, header.meta.last_membership));
+                let (applied, membership) = (header.meta.last_log_id, header.meta.last_membership.clone());
+                return Ok((State { replica, applied, membership, standing: Standing::Sound }, Some(header)));
             }
             Err(error) => {
                 problems.push_str(&format!("; {}: {}", info.id, chain(&error)));
@@ -194,7 +226,10 @@ fn no_state(
         }
     }
     match purged {
-        0 => Ok((replica, None, Membership::default())),
+        0 => {
+            let membership = Membership::default();
+            Ok((State { replica, applied: None, membership, standing: Standing::Sound }, None))
+        }
         purged => Err(StartError::NoSnapshot { purged, problems }),
     }
 }

@@ -90,11 +90,13 @@ fn the_same_log_gives_the_same_replies_and_the_same_bytes() {
                 replica.checkpoint().unwrap();
             }
         }
-        (replies, replica.checkpoint().unwrap())
+        (replies, replica.fuel(), replica.checkpoint().unwrap())
     };
     let (quiet, disturbed) = (run(false), run(true));
     assert_eq!(quiet.0, disturbed.0);
-    assert_eq!(quiet.1, disturbed.1, "reads and checkpoints leave no mark");
+    assert!(quiet.1 > 0);
+    assert_eq!(quiet.1, disturbed.1, "what failed or was repeated is not counted");
+    assert_eq!(quiet.2, disturbed.2, "reads and checkpoints leave no mark");
 }
 
 #[test]
@@ -138,6 +140,19 @@ fn the_digest_of_a_state_is_that_of_its_snapshot() {
     assert_eq!(read.digests.index, 6);
     apply(&mut replica, 7, &proposal(9002, None, &["INCR"]));
     assert_ne!(replica.checkpoint().unwrap().digest(6).unwrap(), read.digest(6).unwrap());
+}
+
+/// Each takes a file of its own.
+#[test]
+fn a_snapshot_with_more_memories_than_its_module_makes_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let snapshots = Snapshots::open(directory.path(), 3).unwrap();
+    let mut checkpoint = Replica::new(guest()).unwrap().checkpoint().unwrap();
+    let memory = checkpoint.image.memories[0].clone();
+    checkpoint.image.memories = vec![memory; 100];
+    let info = snapshot::write(&snapshots, &guest(), &SnapshotMeta::default(), &checkpoint).unwrap();
+    let error = snapshot::read(&snapshots, &guest(), &info.id).unwrap_err();
+    assert!(matches!(error, snapshot::Error::Memories { found: 100, expected: 1 }), "{error}");
 }
 
 #[test]

@@ -50,9 +50,9 @@ impl Trap {
         let (command, error, backtrace) = (&self.command, self.to_string(), self.backtrace.to_string());
         match self.index {
             Some(index) => {
-                tracing::warn!(target: "guest", index, command, error, backtrace, "a command left no trace");
+                tracing::warn!(index, command, error, backtrace, "a command left no trace");
             }
-            None => tracing::warn!(target: "guest", command, error, backtrace, "a read failed"),
+            None => tracing::warn!(command, error, backtrace, "a read failed"),
         }
     }
 }

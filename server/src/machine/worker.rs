@@ -405,6 +405,7 @@ impl Worker {
             differences: self.audit.differences,
             standing: self.audit.standing,
             memory_bytes: self.replica.memory_bytes(),
+            fuel: self.replica.fuel(),
             traps: self.replica.traps(),
             last_trap: self.replica.last_trap().cloned(),
             ticks: self.replica.ticks(),

@@ -2,7 +2,7 @@
 
 use super::import;
 use crate::config::Config;
-use crate::fault::Alarm;
+use crate::fault::{Alarm, chain};
 use crate::guest::Guest;
 use crate::machine::{Imported, snapshot};
 use crate::raft;
@@ -38,7 +38,14 @@ pub enum Error {
     #[error(transparent)]
     Dir(#[from] storage::Error),
     #[error(transparent)]
-    Log(#[from] log::Error),
+    Log(log::Error),
+    #[error(
+        "{what}; this node may have forgotten votes and entries that others count on, so it must not go on with this \
+         directory: in a cluster, have another node remove it (RAFT SERVER REMOVE {name}), move {dir} away and start it \
+         with --join; otherwise move {dir} away and start with --restore and the newest file of its snapshots, or with \
+         a backup"
+    )]
+    Damaged { what: String, name: String, dir: String },
     #[error(transparent)]
     Snapshots(#[from] snapshots::Error),
     #[error(transparent)]
@@ -82,7 +89,15 @@ impl Data {
             _ => None,
         };
         let dir = DataDir::open(path)?;
-        let (log, fault) = LogStorage::open(&dir.log_path(), !config.sync)?;
+        let opened = LogStorage::open(&dir.log_path(), !config.sync);
+        let (log, fault) = opened.map_err(|error| match error.is_damage() {
+            true => Error::Damaged {
+                what: chain(&error),
+                name: config.node_name.clone(),
+                dir: dir.path().display().to_string(),
+            },
+            false => Error::Log(error),
+        })?;
         let alarm = alarm.clone();
         tokio::spawn(async move {
             // The channel closes without a fault when the log is closed.

@@ -19,6 +19,8 @@ mod compaction;
 mod error;
 mod evidence;
 mod forward;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod healing;
 mod join;
 mod jury;

@@ -57,12 +57,13 @@ pub(super) struct Proposer {
     clock_skew_max: Duration,
 }
 
-/// Whether a quorum answers. A leader that is cut off from it holds what it has proposed for as long as it is, and
-/// clients must not wait for that.
+/// Whether a quorum answers. A leader that is cut off from it can commit nothing, so it proposes nothing more: what it
+/// refuses is certainly not done, and its log does not grow. What it has proposed before it holds for a while, and
+/// clients must not wait for that without end.
 struct Quorum {
     /// How long proposals are held without one.
     patience: Duration,
-    /// How old the last answer of one may be.
+    /// How old the last answer of one may be; openraft takes no proposals with an older one either.
     lease: Duration,
     last_seen: Instant,
     /// Cancelled when those who wait are told that nothing is known.
@@ -70,14 +71,17 @@ struct Quorum {
 }
 
 impl Quorum {
-    fn look(&mut self, metrics: &RaftMetrics<TypeConfig>) {
+    /// Whether this node leads one that has answered lately.
+    fn look(&mut self, metrics: &RaftMetrics<TypeConfig>) -> bool {
         let alone = metrics.membership_config.membership().voter_ids().count() == 1;
         let acked = metrics.last_quorum_acked.is_some_and(|at| openraft::Instant::elapsed(&*at) < self.lease);
-        if metrics.state.is_leader() && (alone || acked) {
+        let answers = metrics.state.is_leader() && (alone || acked);
+        if answers {
             self.last_seen = Instant::now();
         } else if self.last_seen.elapsed() > self.patience {
             std::mem::take(&mut self.given_up).cancel();
         }
+        answers
     }
 }
 
@@ -136,6 +140,7 @@ impl Proposer {
                 Some(outcome) = in_flight.next() => self.answer(outcome),
                 () = self.queue.changed(), if in_flight.len() < self.proposals_in_flight_max => {}
                 _ = self.idle.tick() => {
+                    // For what is in flight; a proposal looks for itself.
                     self.quorum.look(&self.raft.metrics().borrow_watched());
                     if in_flight.is_empty() && (self.is_tick_wanted() || self.is_mark_owed()) {
                         let term = self.leading_term();
@@ -192,7 +197,12 @@ impl Proposer {
             Ok(()) => {
                 let given_up = self.quorum.given_up.clone();
                 Some(async move {
-                    let result = given_up.run_until_cancelled(outcome).await.and_then(Result::ok);
+                    let result = tokio::select! {
+                        biased;
+                        // A refusal says more than that the wait is over.
+                        result = outcome => result.ok(),
+                        () = given_up.cancelled() => None,
+                    };
                     Outcome { result, proposal, answers, tick }
                 })
             }
@@ -214,6 +224,9 @@ impl Proposer {
         }
         if !metrics.state.is_leader() {
             return Err(super::status::leader(&metrics));
+        }
+        if !self.quorum.look(&metrics) {
+            return Err(None);
         }
         Ok(metrics.current_term)
     }

@@ -35,7 +35,7 @@ pub enum ProtocolError {
     BulkLength,
     #[error("unauthenticated bulk length")]
     StrangerBulkLength,
-    #[error("expected '$', got '{}'", .0.escape_ascii())]
+    #[error("expected '$', got '{}'", shown(*.0))]
     ExpectedBulk(u8),
     #[error("expected CR LF after an argument")]
     ArgumentEnd,
@@ -51,6 +51,15 @@ pub enum ProtocolError {
     RequestTooBig,
     #[error("this port speaks the Redis protocol, not HTTP")]
     Http,
+}
+
+/// A byte in an error, as Redis has it: a line end is a blank. Others that cannot be seen it sends as they are.
+fn shown(byte: u8) -> String {
+    match byte {
+        b' '..=b'~' => char::from(byte).to_string(),
+        b'\r' | b'\n' => ' '.to_string(),
+        _ => byte.escape_ascii().to_string(),
+    }
 }
 
 /// Where in a request the decoder stands.

@@ -14,7 +14,7 @@ pub(super) fn split(line: &Bytes) -> Result<Vec<Bytes>, Unbalanced> {
     let mut words = Vec::new();
     let mut at = 0;
     loop {
-        while line.get(at).is_some_and(|byte| byte.is_ascii_whitespace() || *byte == 0x0b) {
+        while line.get(at).is_some_and(|byte| is_blank(*byte)) {
             at += 1;
         }
         if at == line.len() {
@@ -36,6 +36,11 @@ pub(super) fn split(line: &Bytes) -> Result<Vec<Bytes>, Unbalanced> {
     }
 }
 
+/// As C's `isspace` has it, which counts the vertical tab.
+fn is_blank(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
+}
+
 fn ends_word(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0)
 }
@@ -47,7 +52,7 @@ fn quoted_word(line: &[u8], mut at: usize, word: &mut Vec<u8>) -> Result<usize, 
             Some(&quote @ (b'"' | b'\'')) => {
                 at = quoted(line, at + 1, quote, word)?;
                 return match line.get(at) {
-                    Some(byte) if !byte.is_ascii_whitespace() => Err(Unbalanced),
+                    Some(byte) if !is_blank(*byte) => Err(Unbalanced),
                     _ => Ok(at),
                 };
             }
@@ -126,6 +131,7 @@ mod tests {
             (r#"x foo"bar""#, &[b"x", b"foobar"]),
             (r#"x """#, &[b"x", b""]),
             ("a\0b", &[b"a", b"b"]),
+            ("\"a\"\x0b'b'\x0c\x0bc", &[b"a", b"b", b"c"]),
         ];
         for (line, expected) in table {
             assert_eq!(words(line).unwrap(), *expected, "{line:?}");

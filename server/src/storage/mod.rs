@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! LOCK         held for as long as the process lives; its text is the holder's process id
-//! FORMAT       "uhaha-server data 1\n": what wrote this directory; anything else is refused
+//! FORMAT       "uhaha-server data 2\n": what wrote this directory; anything else is refused
 //! log.redb     the log, the vote and the node's identity: see `schema`
+//! WATERMARK    how far log.redb had come at least: see `log::watermark`
 //! snapshots/   one file a snapshot: see `snapshots`
-//! QUARANTINE   there while the machine's state is known to be wrong: see `ward`
+//! QUARANTINE   there while the machine's state is known to be wrong, and a copy of it: see `ward`
 //! evidence/    what was found out about such states: see `ward`
 //! ```
 //!
@@ -16,6 +17,8 @@
 
 pub mod export;
 mod frames;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub mod log;
 pub mod schema;
 pub mod snapshots;
@@ -25,7 +28,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-const FORMAT: &str = "uhaha-server data 1\n";
+const FORMAT: &str = "uhaha-server data 2\n";
 const LOG: &str = "log.redb";
 /// A node's directory is `DIR/GUEST/ID`.
 const LEVELS_BELOW: usize = 2;
@@ -51,7 +54,7 @@ pub enum Error {
     ReadFormat { path: PathBuf, source: io::Error },
     #[error("cannot write {}", path.display())]
     WriteFormat { path: PathBuf, source: io::Error },
-    #[error("{} names a format that this version does not know: {found:?}", path.display())]
+    #[error("{} names a format that this version does not know ({found:?}); start the version that wrote it, or one that reads it", path.display())]
     UnknownFormat { path: PathBuf, found: String },
     #[error("{} is missing from a data directory that is not empty", path.display())]
     NoFormat { path: PathBuf },
@@ -67,7 +70,7 @@ impl DataDir {
     /// Creates the directory if there is none, locks it, and refuses a format that it does not know.
     pub fn open(path: impl Into<PathBuf>) -> Result<DataDir, Error> {
         let path = path.into();
-        fs::create_dir_all(&path).map_err(|source| Error::Create { path: path.clone(), source })?;
+        create_dir(&path).map_err(|source| Error::Create { path: path.clone(), source })?;
         let lock = lock(&path)?;
         let dir = DataDir { path, _lock: Some(lock) };
         dir.check_format()?;
@@ -110,7 +113,7 @@ impl DataDir {
         match self.read_format()? {
             true => Ok(()),
             // Data without its format is never guessed at.
-            false if self.log_path().exists() => Err(Error::NoFormat { path }),
+            false if log::was_here(&self.log_path()) => Err(Error::NoFormat { path }),
             false => self.write_format(&path).map_err(|source| Error::WriteFormat { path, source }),
         }
     }
@@ -187,7 +190,7 @@ fn in_use(dir: &Path, lock: File) -> Error {
 
 /// Whether a node has ever kept anything in the directory `path`.
 pub fn is_used(path: &Path) -> bool {
-    path.join(LOG).exists()
+    log::was_here(&path.join(LOG))
 }
 
 /// The node's own directory: `dir` itself, or the only one below it.
@@ -224,8 +227,25 @@ fn directories(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Creates a node's directory with those above it. Without the syncs of those a power failure could take all of it along,
+/// with a log of which every byte was synced.
+fn create_dir(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)?;
+    // Also when they were there: whoever made them may have ended before they were synced.
+    for above in path.ancestors().skip(1).take(LEVELS_BELOW + 1) {
+        match sync_dir(above) {
+            // One that this user may not list was not made by us.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
+            synced => synced?,
+        }
+    }
+    Ok(())
+}
+
 /// Makes a created, renamed or removed name in `dir` durable.
 fn sync_dir(dir: &Path) -> io::Result<()> {
+    // What is above a relative path of one name.
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     File::open(dir)?.sync_all()
 }
 
@@ -290,8 +310,8 @@ mod tests {
     fn refuses_an_unknown_or_missing_format() {
         let temp = tempfile::tempdir().unwrap();
         DataDir::open(temp.path()).unwrap();
-        fs::write(temp.path().join("FORMAT"), "uhaha-server data 2\n").unwrap();
-        assert!(matches!(DataDir::open(temp.path()), Err(Error::UnknownFormat { found, .. }) if found.contains('2')));
+        fs::write(temp.path().join("FORMAT"), "uhaha-server data 3\n").unwrap();
+        assert!(matches!(DataDir::open(temp.path()), Err(Error::UnknownFormat { found, .. }) if found.contains('3')));
         fs::remove_file(temp.path().join("FORMAT")).unwrap();
         fs::write(temp.path().join("log.redb"), "").unwrap();
         assert!(matches!(DataDir::open(temp.path()), Err(Error::NoFormat { .. })));

@@ -9,17 +9,17 @@
 //! kind:    0 blank, no payload │ 1 normal, a `Proposal` │ 2 membership, postcard
 //! ```
 //!
-//! Table `meta`: key text, one of `vote`, `committed`, `purged`, `identity`:
+//! Table `meta`: the key is the text `all`, and the only row holds a `Meta`:
 //!
 //! ```text
 //! row:     u8 version (1) │ u32 crc32c of the rest │ postcard
 //! ```
 //!
-//! Records follow each other without a hole, across rows too. Those at or below `purged` may still be there, in the row
-//! that also holds the first one kept.
+//! Records follow each other without a hole, across rows too. Those at or below `Meta::purged` may still be there, in the
+//! row that also holds the first one kept.
 
 use crate::proposal::Proposal;
-use crate::type_config::{Entry, LogId, NodeId, TypeConfig};
+use crate::type_config::{Entry, LogId, NodeId, TypeConfig, Vote};
 use bytes::{Buf, BufMut, Bytes};
 use openraft::EntryPayload;
 use openraft::entry::RaftEntry;
@@ -32,10 +32,8 @@ use std::fmt;
 pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
-pub(super) const VOTE: &str = "vote";
-pub(super) const COMMITTED: &str = "committed";
-pub(super) const PURGED: &str = "purged";
-pub(super) const IDENTITY: &str = "identity";
+/// The key of the only row of `META`.
+pub(super) const ALL: &str = "all";
 
 const META_VERSION: u8 = 1;
 const CRC_BYTES: usize = size_of::<u32>();
@@ -52,6 +50,19 @@ pub struct Identity {
     pub standing: Standing,
     /// Whether `--force-new-cluster` was obeyed, and every start since had it too: it counts once.
     pub forced: bool,
+}
+
+/// All that is kept beside the entries. It is one row, so that no part of it can be lost without the rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Meta {
+    /// How often this row was written: every transaction writes it that does more than append.
+    pub(super) revision: u64,
+    /// The end of the log when it was written.
+    pub(super) last: Option<LogId>,
+    pub(super) vote: Option<Vote>,
+    pub(super) committed: Option<LogId>,
+    pub(super) purged: Option<LogId>,
+    pub(super) identity: Option<Identity>,
 }
 
 /// How far a node is in the cluster that it belongs to.

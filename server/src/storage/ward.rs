@@ -2,8 +2,8 @@
 //!
 //! The file `QUARANTINE` is there from the moment when a majority has found the state to be wrong until another node's
 //! is in its place, so that a restart in between does not bring the wrong state back. It is one row as in the table
-//! `meta`: `u8 version (1) │ u32 crc32c of the rest │ postcard of the difference`. The folder `evidence` has texts for
-//! people, the newest few. All calls block.
+//! `meta`: `u8 version (1) │ u32 crc32c of the rest │ postcard of the difference`. As nothing else would tell that it is
+//! gone, there are two of it. The folder `evidence` has texts for people, the newest few. All calls block.
 
 use super::schema::{Damage, meta_row, read_meta_row};
 use super::sync_dir;
@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 /// More than one is a pattern, and more than these say nothing new.
 const EVIDENCE_FILES_MAX: usize = 8;
 const EVIDENCE_SUFFIX: &str = ".txt";
+/// In the order in which they come and go: who sees no `QUARANTINE` any more knows that both are gone.
+const MARKERS: [&str; 2] = ["QUARANTINE.copy", "QUARANTINE"];
 
 /// A handle to the data directory's part that is about wrong states.
 #[derive(Clone, Debug)]
@@ -41,28 +43,31 @@ impl Ward {
 
     /// What is known to be wrong, if something is.
     pub fn quarantined(&self) -> Result<Option<Difference>, Error> {
-        let path = self.marker();
-        match fs::read(&path) {
-            Ok(row) => read_meta_row(&row).map(Some).map_err(|source| Error::Damaged { path, source }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::Read { path, source }),
+        let [first, second] = self.markers().map(read_marker);
+        match (first, second) {
+            (Ok(None), Ok(None)) => Ok(None),
+            (Ok(Some(difference)), _) | (_, Ok(Some(difference))) => Ok(Some(difference)),
+            (Err(error), _) | (_, Err(error)) => Err(error),
         }
     }
 
     /// From now on, over every restart; durable when it returns.
     pub fn enter(&self, difference: &Difference) -> Result<(), Error> {
-        let (path, row) = (self.marker(), meta_row(difference)?);
-        self.put(&path, &row).map_err(|source| Error::Write { path, source })
+        let row = meta_row(difference)?;
+        let put = |path: PathBuf| self.put(&path, &row).map_err(|source| Error::Write { path, source });
+        self.markers().into_iter().try_for_each(put)
     }
 
     /// The state is another's.
     pub fn leave(&self) -> Result<(), Error> {
-        let path = self.marker();
-        let removed = match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            removed => removed,
-        };
-        removed.and_then(|()| sync_dir(&self.dir)).map_err(|source| Error::Write { path, source })
+        for path in self.markers() {
+            let removed = match fs::remove_file(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                removed => removed,
+            };
+            removed.and_then(|()| sync_dir(&self.dir)).map_err(|source| Error::Write { path, source })?;
+        }
+        Ok(())
     }
 
     /// Keeps a text about what was found after the entry at `index`, and removes the oldest beyond those kept.
@@ -72,6 +77,7 @@ impl Ward {
         let path = dir.join(format!("{index:020}{EVIDENCE_SUFFIX}"));
         let keep = || -> io::Result<()> {
             fs::create_dir_all(&dir)?;
+            sync_dir(&self.dir)?;
             self.put(&path, text.as_bytes())?;
             let mut files: Vec<PathBuf> =
                 fs::read_dir(&dir)?.map(|file| Ok(file?.path())).collect::<io::Result<_>>()?;
@@ -84,8 +90,8 @@ impl Ward {
         Ok(path)
     }
 
-    fn marker(&self) -> PathBuf {
-        self.dir.join("QUARANTINE")
+    fn markers(&self) -> [PathBuf; 2] {
+        MARKERS.map(|name| self.dir.join(name))
     }
 
     /// Written aside, synced and renamed.
@@ -96,6 +102,14 @@ impl Ward {
         file.sync_all()?;
         fs::rename(&temp, path)?;
         sync_dir(path.parent().unwrap_or(&self.dir))
+    }
+}
+
+fn read_marker(path: PathBuf) -> Result<Option<Difference>, Error> {
+    match fs::read(&path) {
+        Ok(row) => read_meta_row(&row).map(Some).map_err(|source| Error::Damaged { path, source }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Read { path, source }),
     }
 }
 
@@ -126,15 +140,26 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let ward = Ward::new(temp.path());
         ward.enter(&difference()).unwrap();
-        let good = fs::read(ward.marker()).unwrap();
+        let [first, second] = ward.markers();
+        let good = fs::read(&first).unwrap();
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 1;
-            fs::write(ward.marker(), bad).unwrap();
-            assert!(matches!(ward.quarantined(), Err(Error::Damaged { .. })), "byte {at}");
-            fs::write(ward.marker(), &good[..at]).unwrap();
-            assert!(matches!(ward.quarantined(), Err(Error::Damaged { .. })), "cut at {at}");
+            for bad in [&bad[..], &good[..at]] {
+                fs::write(&first, bad).unwrap();
+                assert_eq!(ward.quarantined().unwrap(), Some(difference()), "byte {at}");
+                fs::write(&second, bad).unwrap();
+                assert!(matches!(ward.quarantined(), Err(Error::Damaged { .. })), "byte {at}");
+                fs::write(&second, &good).unwrap();
+            }
         }
+        for path in [&first, &second] {
+            fs::remove_file(path).unwrap();
+            assert_eq!(ward.quarantined().unwrap(), Some(difference()), "one of them is enough");
+            fs::write(path, &good).unwrap();
+        }
+        ward.leave().unwrap();
+        assert_eq!(ward.quarantined().unwrap(), None);
     }
 
     #[test]

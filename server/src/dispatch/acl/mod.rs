@@ -5,6 +5,8 @@
 //! that they cost no more than that on a command's way.
 
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod hash;
 
 pub(super) use file::CATEGORIES;

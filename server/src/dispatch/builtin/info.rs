@@ -158,6 +158,7 @@ fn machine(dispatcher: &Dispatcher, lines: &mut Lines) {
     lines.put("machine_boottime", status.boot);
     lines.put("machine_applied_index", status.applied.map_or(0, |log_id| log_id.index));
     lines.put("machine_memory_bytes", status.memory_bytes);
+    lines.put("machine_fuel", status.fuel);
     lines.put("machine_traps", status.traps);
     lines.put("machine_standing", status.standing.as_str());
     lines.put("machine_digest", status.digests.running);

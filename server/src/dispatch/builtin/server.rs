@@ -4,7 +4,7 @@ use super::cluster::{Shard, offset};
 use super::{ADMIN, Answer, Arg, Builtin, Call, FAST, Later, PLAIN, Run, info, is};
 use crate::dispatch::error::{from_raft, syntax};
 use crate::dispatch::host_and_port;
-use crate::raft::Visible;
+use crate::raft::{self, Visible};
 use crate::reply::Reply;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -52,7 +52,7 @@ pub(super) const ROWS: &[Builtin] = &[
             Arg::word("now", "NOW").optional(),
             Arg::word("force", "FORCE").optional(),
         ],
-        run: Run::Now(shutdown),
+        run: Run::Later(shutdown),
     },
     Builtin {
         name: "ROLE",
@@ -159,17 +159,29 @@ fn barrier(call: Call<'_>) -> Later<'_> {
     })
 }
 
-/// As in Redis there is no reply: the connection ends, and with it the server.
-fn shutdown(call: Call<'_>) -> Answer {
-    let known = ["NOSAVE", "SAVE", "NOW", "FORCE"];
-    if !call.args.iter().all(|arg| known.iter().any(|word| is(arg, word))) {
-        return Err(syntax());
-    }
-    tracing::info!(client = call.client.id(), "a client asked for shutdown");
-    call.client.want_replies(false);
-    call.client.close();
-    call.dispatcher.shutdown.cancel();
-    Ok(Reply::OK)
+/// As in Redis there is no reply: the connection ends, and with it the server. Without `FORCE` a snapshot that was asked
+/// for and cannot be taken is an error, and the server stays.
+fn shutdown(call: Call<'_>) -> Later<'_> {
+    Box::pin(async move {
+        let Call { dispatcher, client, args, .. } = call;
+        let known = ["NOSAVE", "SAVE", "NOW", "FORCE"];
+        let asked = |word| args.iter().any(|arg| is(arg, word));
+        if !args.iter().all(|arg| known.iter().any(|word| is(arg, word))) || asked("SAVE") && asked("NOSAVE") {
+            return Err(syntax());
+        }
+        tracing::info!(client = client.id(), "a client asked for shutdown");
+        if asked("SAVE") {
+            match dispatcher.backend.snapshot().await {
+                Ok(_) | Err(raft::Error::NothingToSnapshot) => {}
+                Err(error) if asked("FORCE") => tracing::warn!(%error, "stopping without the snapshot asked for"),
+                Err(error) => return Err(from_raft(&error, dispatcher.options.redirect)),
+            }
+        }
+        client.want_replies(false);
+        client.close();
+        dispatcher.shutdown.cancel();
+        Ok(Reply::OK)
+    })
 }
 
 fn role(call: Call<'_>) -> Answer {

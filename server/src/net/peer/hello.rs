@@ -10,6 +10,9 @@
 //!
 //! The secret itself is never sent, and a proof is good for one connection only: both nonces are in it.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+
 use super::frame::Frame;
 use super::{Error, HELLO_TIMEOUT, PROTOCOL_VERSION};
 use crate::net::tls::Tls;

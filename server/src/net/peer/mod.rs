@@ -12,6 +12,8 @@ mod serve;
 mod tests;
 
 pub use dial::{Asked, Connection, dial};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use hello::fuzzing;
 pub use hello::{Local, Remote, Secret};
 pub use serve::{Service, serve};
 

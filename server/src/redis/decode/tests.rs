@@ -218,6 +218,16 @@ fn arguments_are_slices_of_the_read_buffer() {
     assert_eq!(command.args()[0].as_ptr() as usize - at, 18);
 }
 
+#[test]
+fn an_unexpected_byte_is_shown_as_redis_shows_it() {
+    for (byte, shown) in
+        [(b'\'', "'"), (b'"', "\""), (b'\\', "\\"), (b'\r', " "), (b'\n', " "), (0, "\\x00"), (255, "\\xff")]
+    {
+        let error = ProtocolError::ExpectedBulk(byte).to_string();
+        assert_eq!(error, format!("expected '$', got '{shown}'"));
+    }
+}
+
 /// Bytes from a fixed generator, in the alphabet of the protocol: nothing may panic, and cuts must not matter.
 #[test]
 fn noise_is_refused_or_read_but_never_panics() {

@@ -60,11 +60,12 @@ impl Cache {
         self.end = self.entries.back().map_or(self.end, |last| last.end);
     }
 
-    pub(super) fn purge(&mut self, upto: LogId) {
-        while self.entries.front().is_some_and(|first| first.entry.index() <= upto.index) {
-            self.entries.pop_front();
-        }
+    /// Forgets the entries up to this one, and returns them: it takes a while to free them.
+    pub(super) fn purge(&mut self, upto: LogId) -> impl Send + use<> {
+        let purged = self.entries.partition_point(|cached| cached.entry.index() <= upto.index);
+        let kept = self.entries.split_off(purged);
         self.purged = self.purged.max(Some(upto));
+        std::mem::replace(&mut self.entries, kept)
     }
 
     /// The entries of `range` that there are, up to `bytes_max`, but one at least.

@@ -2,19 +2,22 @@
 //!
 //! One commit is one redb transaction, hence one fsync. Nothing is committed after a commit that failed: the writer
 //! ends with it, for after a failed fsync nobody knows what the disk holds.
+//!
+//! What is read is what was written: redb's checksums are verified at open, each row has one of its own, and the
+//! watermark tells when the end is missing.
 
+use super::super::sync_dir;
+use super::guard::guarded;
 use super::overlay::Overlay;
+use super::watermark::{self, Place, Watermark};
 use super::{Change, Error};
 use crate::storage::schema::{
-    COMMITTED, Damage, IDENTITY, Identity, LOG, META, PURGED, Row, VOTE, meta_row, read_meta_row, read_row,
-    record_bytes,
+    ALL, Damage, Identity, LOG, META, Meta, Row, meta_row, read_meta_row, read_row, record_bytes,
 };
 use crate::type_config::{Entry, LogId, Vote};
 use bytes::Bytes;
 use openraft::entry::RaftEntry;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, WriteTransaction};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
 /// Everything that the disk held when it was opened.
@@ -36,12 +39,34 @@ pub(super) trait LogDisk: Send + 'static {
         durable: bool,
     ) -> Result<(), Error>;
 
+    /// Whether there is more to remove of what was purged: every commit removes some.
+    fn has_stale(&self) -> bool;
+
     fn load(&mut self) -> Result<Loaded, Error>;
 }
 
 pub(super) struct RedbDisk {
-    database: Database,
+    /// Taken only when it is dropped.
+    database: Option<Database>,
     path: PathBuf,
+    /// What the last commit left.
+    meta: Meta,
+    /// There may be rows that hold nothing above this index. They are not part of the log any more.
+    stale_upto: Option<u64>,
+    keeping: Keeping,
+}
+
+/// Rows removed in one commit, besides twice as many as it adds: to remove a gibibyte at once takes most of a second, and
+/// nothing is appended meanwhile.
+const STALE_ROWS: usize = 32;
+
+/// What becomes of the watermark.
+enum Keeping {
+    /// Nobody writes: what the file says, if there is one.
+    Read(Option<Place>),
+    /// It is begun when all was read.
+    Wanted(Option<Place>),
+    Kept(Watermark),
 }
 
 impl RedbDisk {
@@ -49,26 +74,41 @@ impl RedbDisk {
     const CACHE_BYTES: usize = 16 << 20;
 
     pub(super) fn open(path: &Path) -> Result<RedbDisk, Error> {
-        let database = RedbDisk::builder().create(path).map_err(|error| Error::open(path, error))?;
-        RedbDisk::with_tables(database, path)
+        let reached = watermark::read(path)?;
+        if reached.is_some() && !path.exists() {
+            return Err(Error::Missing { path: path.to_owned() });
+        }
+        let database = RedbDisk::begin(path, RedbDisk::CACHE_BYTES, |builder| builder.create(path))?;
+        // redb syncs what is in the file, not its name.
+        let synced = path.parent().map_or(Ok(()), sync_dir);
+        synced.map_err(|error| Error::open(path, redb::DatabaseError::Storage(redb::StorageError::Io(error))))?;
+        RedbDisk::with_tables(database, path, Keeping::Wanted(reached))
     }
 
     /// Opens a file that is there and stays as it is.
     pub(super) fn open_to_read(path: &Path) -> Result<RedbDisk, Error> {
+        let reached = watermark::read(path)?;
         let failed = |error| Error::open(path, redb::DatabaseError::Storage(redb::StorageError::Io(error)));
         let overlay = Overlay::open(path).map_err(failed)?;
-        let database = RedbDisk::builder().create_with_backend(overlay).map_err(|error| Error::open(path, error))?;
-        Ok(RedbDisk { database, path: path.to_owned() })
+        let database = RedbDisk::begin(path, RedbDisk::CACHE_BYTES, |builder| builder.create_with_backend(overlay))?;
+        RedbDisk::with_tables(database, path, Keeping::Read(reached))
     }
 
-    fn builder() -> redb::Builder {
+    /// Opens the database and checks every page that is in use: without that, redb trusts a file that was closed well.
+    fn begin(
+        path: &Path,
+        cache_bytes: usize,
+        open: impl FnOnce(&redb::Builder) -> Result<Database, redb::DatabaseError>,
+    ) -> Result<Database, Error> {
         let mut builder = Database::builder();
-        builder.set_cache_size(RedbDisk::CACHE_BYTES);
-        builder
+        builder.set_cache_size(cache_bytes).set_check_integrity_on_open(true);
+        let opened = guarded(|| open(&builder)).map_err(|what| Error::Damaged { path: path.to_owned(), what })?;
+        opened.map_err(|error| Error::open(path, error))
     }
 
-    fn with_tables(database: Database, path: &Path) -> Result<RedbDisk, Error> {
-        let disk = RedbDisk { database, path: path.to_owned() };
+    fn with_tables(database: Database, path: &Path, keeping: Keeping) -> Result<RedbDisk, Error> {
+        let (path, meta) = (path.to_owned(), Meta::default());
+        let disk = RedbDisk { database: Some(database), path, meta, stale_upto: None, keeping };
         disk.transaction(Durability::Immediate, |transaction| {
             transaction.open_table(LOG)?;
             transaction.open_table(META)?;
@@ -77,47 +117,120 @@ impl RedbDisk {
         Ok(disk)
     }
 
+    /// On a simulated disk, and without a cache, so that each page is read from there. The watermark is beside `path`.
     #[cfg(test)]
-    pub(super) fn open_with_backend(backend: impl redb::StorageBackend) -> Result<RedbDisk, Error> {
-        let path = Path::new("simulated");
-        let database = RedbDisk::builder().create_with_backend(backend).map_err(|error| Error::open(path, error))?;
-        RedbDisk::with_tables(database, path)
+    pub(super) fn open_with_backend(backend: impl redb::StorageBackend, path: &Path) -> Result<RedbDisk, Error> {
+        let reached = watermark::read(path)?;
+        let database = RedbDisk::begin(path, 0, |builder| builder.create_with_backend(backend))?;
+        RedbDisk::with_tables(database, path, Keeping::Wanted(reached))
     }
 
-    fn transaction(
+    fn database(&self) -> Result<&Database, redb::Error> {
+        self.database.as_ref().ok_or(redb::Error::DatabaseClosed)
+    }
+
+    fn transaction<T>(
         &self,
         durability: Durability,
-        change: impl FnOnce(&WriteTransaction) -> Result<(), WriteError>,
-    ) -> Result<(), Error> {
-        let run = || -> Result<(), WriteError> {
-            let mut transaction = self.database.begin_write()?;
+        change: impl FnOnce(&WriteTransaction) -> Result<T, WriteError>,
+    ) -> Result<T, Error> {
+        let run = || -> Result<T, WriteError> {
+            let mut transaction = self.database()?.begin_write()?;
             transaction.set_durability(durability)?;
-            change(&transaction)?;
+            let changed = change(&transaction)?;
             transaction.commit()?;
-            Ok(())
+            Ok(changed)
         };
-        run().map_err(|error| match error {
-            WriteError::Redb(source) => Error::Write { path: self.path.clone(), source },
-            WriteError::Encode(source) => Error::Encode { source },
-            WriteError::Row(key, damage) => Error::damaged_log_row(&self.path, key, damage),
-        })
+        let path = self.path.clone();
+        match guarded(run) {
+            Ok(Ok(changed)) => Ok(changed),
+            Ok(Err(WriteError::Redb(source))) => Err(Error::Write { path, source }),
+            Ok(Err(WriteError::Encode(source))) => Err(Error::Encode { source }),
+            Ok(Err(WriteError::Row(key, damage))) => Err(Error::damaged_log_row(&path, key, damage)),
+            Err(what) => Err(Error::Damaged { path, what }),
+        }
     }
 
     fn read<T>(&self, read: impl FnOnce() -> Result<T, Box<redb::Error>>) -> Result<T, Error> {
-        read().map_err(|source| Error::Read { path: self.path.clone(), source })
+        let path = self.path.clone();
+        match guarded(read) {
+            Ok(result) => result.map_err(|source| Error::Read { path, source }),
+            Err(what) => Err(Error::Damaged { path, what }),
+        }
     }
 
-    fn read_meta<T: DeserializeOwned>(&self, key: &'static str) -> Result<Option<T>, Error> {
+    fn read_meta(&self) -> Result<Option<Meta>, Error> {
         let row = self.read(|| {
-            let meta = self.database.begin_read().map_err(boxed)?.open_table(META).map_err(boxed)?;
-            Ok(meta.get(key).map_err(boxed)?.map(|row| row.value().to_vec()))
+            let meta = self.database().map_err(boxed)?.begin_read().map_err(boxed)?.open_table(META).map_err(boxed)?;
+            Ok(meta.get(ALL).map_err(boxed)?.map(|row| row.value().to_vec()))
         })?;
         row.map(|row| {
             let damaged =
-                |damage| Error::DamagedRow { path: self.path.clone(), table: "meta", row: key.into(), damage };
+                |damage| Error::DamagedRow { path: self.path.clone(), table: "meta", row: ALL.into(), damage };
             read_meta_row(&row).map_err(damaged)
         })
         .transpose()
+    }
+
+    fn read_entries(&mut self, purged: Option<LogId>) -> Result<Vec<Entry>, Error> {
+        let mut next = purged.map_or(0, |purged| purged.index + 1);
+        let (mut entries, mut stale_upto) = (Vec::new(), None);
+        let table = || self.database().map_err(boxed)?.begin_read().map_err(boxed)?.open_table(LOG).map_err(boxed);
+        let log = self.read(table)?;
+        let mut rows = self.read(|| log.iter().map_err(boxed))?;
+        while let Some((key, row)) = self.read(|| {
+            let row = rows.next().transpose().map_err(boxed)?;
+            Ok(row.map(|(key, row)| (key.value(), Bytes::copy_from_slice(row.value()))))
+        })? {
+            let records = read_row(key, row).map_err(|damage| Error::damaged_log_row(&self.path, key, damage))?;
+            for entry in records {
+                // Of a row that is partly purged, or not removed yet.
+                if entry.index() < next && entries.is_empty() {
+                    stale_upto = index(purged);
+                    continue;
+                }
+                if entry.index() != next {
+                    return Err(Error::Hole { path: self.path.clone(), expected: next, found: entry.index() });
+                }
+                next += 1;
+                entries.push(entry);
+            }
+        }
+        self.stale_upto = stale_upto;
+        Ok(entries)
+    }
+
+    /// Refuses a log that has lost its end, and begins to keep the watermark.
+    fn check_end(&mut self, last: Option<LogId>) -> Result<(), Error> {
+        let Meta { revision, last: noted, .. } = self.meta;
+        let place = Place::new(revision, last);
+        let reached = match &self.keeping {
+            Keeping::Read(reached) | Keeping::Wanted(reached) => *reached,
+            // It was read before.
+            Keeping::Kept(_) => None,
+        };
+        if place < Place::new(revision, noted) || reached.is_some_and(|reached| place < reached) {
+            return Err(Error::Behind { path: self.path.clone() });
+        }
+        let is_new = place == Place::default();
+        match (&self.keeping, reached) {
+            (Keeping::Read(_) | Keeping::Wanted(_), None) if !is_new => {
+                Err(Error::Missing { path: watermark::path(&self.path) })
+            }
+            (Keeping::Wanted(_), _) => {
+                self.keeping = Keeping::Kept(Watermark::open(&self.path, place)?);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for RedbDisk {
+    fn drop(&mut self) {
+        let database = self.database.take();
+        // After a panic in redb, closing it may panic again; whoever heard of the first needs no second one.
+        let _ = guarded(|| drop(database));
     }
 }
 
@@ -129,107 +242,123 @@ impl LogDisk for RedbDisk {
         durable: bool,
     ) -> Result<(), Error> {
         let durability = if durable { Durability::Immediate } else { Durability::None };
-        self.transaction(durability, |transaction| {
+        let (mut meta, mut stale_upto) = (self.meta.clone(), self.stale_upto);
+        (self.meta, self.stale_upto) = self.transaction(durability, |transaction| {
             let log = &mut transaction.open_table(LOG)?;
+            let mut appends_only = true;
             // Appends that follow each other share rows, whichever call they came from.
             let mut row = Row::new();
+            let mut rows = 0;
             for change in changes {
                 if !matches!(change, Change::Append(_) | Change::Vote(_) | Change::Identity(_)) {
-                    write_row(log, &mut row)?;
+                    rows += write_row(log, &mut row)?;
                 }
+                appends_only &= matches!(change, Change::Append(_));
                 match change {
                     Change::Append(entries) => {
                         for entry in entries {
                             if row.is_full(record_bytes(entry)) {
-                                write_row(log, &mut row)?;
+                                rows += write_row(log, &mut row)?;
                             }
                             row.push(entry).map_err(WriteError::Encode)?;
                         }
+                        meta.last = entries.last().map(|entry| entry.log_id).or(meta.last);
                     }
-                    Change::Truncate { from } => truncate(log, *from)?,
+                    Change::Truncate { from } => {
+                        let left = truncate(log, *from)?;
+                        // What is left of a row that is partly purged is not the end of the log.
+                        meta.last = left.filter(|left| Some(left.index) > index(meta.purged)).or(meta.purged);
+                    }
                     Change::Purge(upto) => {
-                        purge(log, upto.index)?;
-                        put(transaction, PURGED, upto)?;
+                        stale_upto = stale_upto.max(Some(upto.index));
+                        meta.purged = Some(*upto);
+                        meta.last = meta.last.filter(|last| last.index > upto.index).or(Some(*upto));
                     }
-                    Change::Vote(vote) => put(transaction, VOTE, vote)?,
-                    Change::Identity(identity) => put(transaction, IDENTITY, identity)?,
+                    Change::Vote(vote) => meta.vote = Some(*vote),
+                    Change::Identity(identity) => meta.identity = Some(identity.clone()),
                 }
             }
-            write_row(log, &mut row)?;
-            committed.map_or(Ok(()), |committed| put(transaction, COMMITTED, &committed))
-        })
+            rows += write_row(log, &mut row)?;
+            if let Some(upto) = stale_upto
+                && remove_stale(log, upto, STALE_ROWS + 2 * rows)?
+            {
+                stale_upto = None;
+            }
+            meta.committed = committed.or(meta.committed);
+            // Most commits only append, and pay for no other page.
+            if !appends_only || committed.is_some() {
+                meta.revision += 1;
+                let row = meta_row(&meta).map_err(WriteError::Encode)?;
+                transaction.open_table(META)?.insert(ALL, &row[..])?;
+            }
+            Ok((meta, stale_upto))
+        })?;
+        match &mut self.keeping {
+            Keeping::Kept(watermark) if durable => watermark.advance(Place::new(self.meta.revision, self.meta.last)),
+            _ => Ok(()),
+        }
+    }
+
+    fn has_stale(&self) -> bool {
+        self.stale_upto.is_some()
     }
 
     fn load(&mut self) -> Result<Loaded, Error> {
-        let purged: Option<LogId> = self.read_meta(PURGED)?;
-        let mut next = purged.map_or(0, |purged| purged.index + 1);
-        let mut entries = Vec::new();
-        let log = self.read(|| self.database.begin_read().map_err(boxed)?.open_table(LOG).map_err(boxed))?;
-        for row in self.read(|| log.iter().map_err(boxed))? {
-            let (key, row) = self.read(|| row.map_err(boxed))?;
-            let key = key.value();
-            let records = read_row(key, Bytes::copy_from_slice(row.value()))
-                .map_err(|damage| Error::damaged_log_row(&self.path, key, damage))?;
-            for entry in records {
-                // What is left of a row that is partly purged.
-                if entry.index() < next && entries.is_empty() {
-                    continue;
-                }
-                if entry.index() != next {
-                    return Err(Error::Hole { path: self.path.clone(), expected: next, found: entry.index() });
-                }
-                next += 1;
-                entries.push(entry);
-            }
-        }
-        Ok(Loaded {
-            entries,
-            purged,
-            vote: self.read_meta(VOTE)?,
-            committed: self.read_meta(COMMITTED)?,
-            identity: self.read_meta(IDENTITY)?,
-        })
+        self.meta = self.read_meta()?.unwrap_or_default();
+        let entries = self.read_entries(self.meta.purged)?;
+        let last = entries.last().map(|entry| entry.log_id).or(self.meta.purged);
+        self.check_end(last)?;
+        self.meta.last = last;
+        let Meta { vote, committed, purged, identity, .. } = self.meta.clone();
+        Ok(Loaded { entries, purged, vote, committed, identity })
     }
 }
 
-/// The table is opened for each row: most commits have none, and pay for no page of it.
-fn put(transaction: &WriteTransaction, key: &str, value: &impl Serialize) -> Result<(), WriteError> {
-    let row = meta_row(value).map_err(WriteError::Encode)?;
-    transaction.open_table(META)?.insert(key, &row[..])?;
-    Ok(())
+fn index(id: Option<LogId>) -> Option<u64> {
+    id.map(|id| id.index)
 }
 
-fn write_row(log: &mut Table<'_, u64, &[u8]>, row: &mut Row) -> Result<(), WriteError> {
-    if let Some((key, bytes)) = row.seal() {
+/// How many rows that were, one or none.
+fn write_row(log: &mut Table<'_, u64, &[u8]>, row: &mut Row) -> Result<usize, WriteError> {
+    let sealed = row.seal();
+    let count = usize::from(sealed.is_some());
+    if let Some((key, bytes)) = sealed {
         log.insert(key, bytes)?;
     }
     row.clear();
-    Ok(())
+    Ok(count)
 }
 
-/// Removes the records from `from` on; the row that holds `from` in its middle is cut.
-fn truncate(log: &mut Table<'_, u64, &[u8]>, from: u64) -> Result<(), WriteError> {
+/// Removes the records from `from` on; the row that holds `from` in its middle is cut. The last one left.
+fn truncate(log: &mut Table<'_, u64, &[u8]>, from: u64) -> Result<Option<LogId>, WriteError> {
     log.retain_in(from.., |_, _| false)?;
-    let Some((key, entries)) = last_row_below(log, from)? else { return Ok(()) };
+    let Some((key, mut entries)) = last_row_below(log, from)? else { return Ok(None) };
     if entries.last().is_some_and(|last| last.index() >= from) {
+        entries.retain(|entry| entry.index() < from);
         let mut row = Row::new();
-        for entry in entries.iter().take_while(|entry| entry.index() < from) {
+        for entry in &entries {
             row.push(entry).map_err(WriteError::Encode)?;
         }
         debug_assert!(key < from);
         write_row(log, &mut row)?;
     }
-    Ok(())
+    Ok(entries.last().map(|last| last.log_id))
 }
 
-/// Removes the rows that hold nothing above `upto`.
-fn purge(log: &mut Table<'_, u64, &[u8]>, upto: u64) -> Result<(), WriteError> {
+/// Removes rows that hold nothing above `upto`, the first `most` if there are more; whether none are left.
+fn remove_stale(log: &mut Table<'_, u64, &[u8]>, upto: u64, most: usize) -> Result<bool, WriteError> {
     let end = upto.saturating_add(1);
+    let row = log.range(..end)?.nth(most).transpose()?;
+    if let Some(key) = row.map(|(key, _)| key.value()) {
+        // Those before it hold nothing above, for it begins there.
+        log.retain_in(..key, |_, _| false)?;
+        return Ok(false);
+    }
     if let Some((key, entries)) = last_row_below(log, end)? {
         let all = entries.last().is_some_and(|last| last.index() <= upto);
         log.retain_in(..if all { end } else { key }, |_, _| false)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn last_row_below(log: &Table<'_, u64, &[u8]>, end: u64) -> Result<Option<(u64, Vec<Entry>)>, WriteError> {

@@ -10,9 +10,13 @@
 mod cache;
 mod disk;
 mod error;
+#[cfg(debug_assertions)]
+mod failing;
+mod guard;
 mod overlay;
 #[cfg(test)]
 mod tests;
+mod watermark;
 mod writer;
 
 pub use self::error::Error;
@@ -53,12 +57,13 @@ pub struct Status {
 }
 
 /// All of a log that nobody writes.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Contents {
     pub identity: Option<Identity>,
     pub purged: Option<LogId>,
     /// The last entry known to be committed when the node ended.
     pub committed: Option<LogId>,
+    pub vote: Option<Vote>,
     /// Those that are not purged.
     pub entries: Vec<Entry>,
 }
@@ -73,10 +78,15 @@ impl Contents {
     }
 }
 
+/// Whether there was a log at `path` ever.
+pub(super) fn was_here(path: &Path) -> bool {
+    path.exists() || watermark::path(path).exists()
+}
+
 /// Reads and checks the whole log without changing the file.
 pub fn read(path: &Path) -> Result<Contents, Error> {
-    let Loaded { entries, purged, committed, identity, vote: _ } = RedbDisk::open_to_read(path)?.load()?;
-    Ok(Contents { identity, purged, committed, entries })
+    let Loaded { entries, purged, vote, committed, identity } = RedbDisk::open_to_read(path)?.load()?;
+    Ok(Contents { identity, purged, committed, vote, entries })
 }
 
 /// One change of the log, as it is queued.
@@ -98,7 +108,10 @@ impl LogStorage {
     ///
     /// The receiver yields a `Fault` if the disk fails later, and is closed without one after `close`.
     pub fn open(path: &Path, nosync: bool) -> Result<(LogStorage, oneshot::Receiver<Fault>), Error> {
-        LogStorage::start(RedbDisk::open(path)?, nosync)
+        let disk = RedbDisk::open(path)?;
+        #[cfg(debug_assertions)]
+        let disk = failing::Failing::new(disk, path);
+        LogStorage::start(disk, nosync)
     }
 
     fn start(mut disk: impl LogDisk, nosync: bool) -> Result<(LogStorage, oneshot::Receiver<Fault>), Error> {
@@ -214,7 +227,9 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
-        self.cache().purge(upto);
+        let purged = self.cache().purge(upto);
+        // openraft would wait, for a gibibyte a tenth of a second; whether it is freed before anything else is of no matter.
+        drop(tokio::task::spawn_blocking(move || drop(purged)));
         self.writer.send(Change::Purge(upto), Done::Nobody).await
     }
 }

@@ -2,13 +2,14 @@
 
 use super::*;
 use crate::proposal::Proposal;
-use crate::storage::schema::{COMMITTED, ClusterId, IDENTITY, LOG, META, PURGED, Standing, VOTE, log_id};
+use crate::storage::schema::{ALL, ClusterId, LOG, META, Standing, log_id};
 use openraft::EntryPayload;
 use openraft::type_config::TypeConfigExt;
 use redb::{Database, ReadableDatabase, ReadableTable};
 use std::path::PathBuf;
 
 mod crash;
+mod damage;
 mod suite;
 
 fn entry(term: u64, index: u64) -> Entry {
@@ -44,6 +45,25 @@ async fn reopen(path: &Path, mut log: LogStorage) -> LogStorage {
     assert_eq!(again.read_committed().await.unwrap(), log.read_committed().await.unwrap());
     assert_eq!(again.identity(), log.identity());
     again
+}
+
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn a_sync_that_fails_is_the_end_of_the_log_and_what_was_acknowledged_is_kept() {
+    for (trigger, kept) in [("", 1), ("after", 2)] {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("log.redb");
+        let (mut log, fault) = LogStorage::open(&path, false).unwrap();
+        append(&mut log, [entry(1, 1)]).await;
+        std::fs::write(temp.path().join(failing::TRIGGER), trigger).unwrap();
+        let (sender, flushed) = TypeConfig::oneshot();
+        log.append([entry(1, 2)], IOFlushed::signal(sender)).await.unwrap();
+        assert!(flushed.await.unwrap().is_err());
+        assert!(fault.await.unwrap().to_string().contains("the log cannot be written"));
+        assert!(log.save_vote(&Vote::new(2, 1)).await.is_err(), "nothing is written after it");
+        std::fs::remove_file(temp.path().join(failing::TRIGGER)).unwrap();
+        assert_eq!(all(&mut open(&path)).await.len(), kept);
+    }
 }
 
 #[tokio::test]
@@ -96,6 +116,39 @@ async fn is_the_same_after_every_operation_and_a_restart() {
     log = reopen(&path, log).await;
     log.truncate_after(Some(log_id(5, 500))).await.unwrap();
     log = reopen(&path, log).await;
+    log.close().await;
+}
+
+/// More rows than are removed in one commit.
+#[tokio::test]
+async fn what_is_purged_goes_in_steps_and_after_a_restart() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("log.redb");
+    let rows = || {
+        let database = Database::open(&path).unwrap();
+        let rows = database.begin_read().unwrap().open_table(LOG).unwrap();
+        let keys: Vec<u64> = rows.iter().unwrap().map(|row| row.unwrap().0.value()).collect();
+        keys
+    };
+    let mut log = open(&path);
+    append(&mut log, (0..1000).map(|index| sized(1, index, 20_000))).await;
+    log.purge(log_id(1, 900)).await.unwrap();
+    // The end comes before the writer has removed them all: it finishes what was asked, and no more.
+    log = reopen(&path, log).await;
+    assert_eq!(log.status().first, Some(901));
+    append(&mut log, [entry(1, 1000)]).await;
+    log.close().await;
+    let left = rows();
+    assert!(left.contains(&901) && left.contains(&1000), "{left:?}");
+    // Each opening removes the rest of it while there is nothing else to do.
+    for _ in 0..20 {
+        log = open(&path);
+        log.save_vote(&Vote::new(1, 1)).await.unwrap();
+        log.close().await;
+    }
+    assert_eq!(rows().first(), Some(&901));
+    let mut log = open(&path);
+    assert_eq!(all(&mut log).await.len(), 100);
     log.close().await;
 }
 
@@ -229,19 +282,17 @@ async fn a_missing_or_misplaced_row_is_refused() {
 
 #[tokio::test]
 async fn a_damaged_meta_row_is_named_and_refused() {
-    for key in [VOTE, COMMITTED, PURGED, IDENTITY] {
-        let temp = tempfile::tempdir().unwrap();
-        let path = filled(&temp).await;
-        let database = Database::open(&path).unwrap();
-        let mut row = {
-            let meta = database.begin_read().unwrap().open_table(META).unwrap();
-            meta.get(key).unwrap().unwrap().value().to_vec()
-        };
-        *row.last_mut().unwrap() ^= 1;
-        let transaction = database.begin_write().unwrap();
-        transaction.open_table(META).unwrap().insert(key, &row[..]).unwrap();
-        transaction.commit().unwrap();
-        drop(database);
-        assert!(refusal(&path).contains(&format!("table meta, row {key}")), "{}", refusal(&path));
-    }
+    let temp = tempfile::tempdir().unwrap();
+    let path = filled(&temp).await;
+    let database = Database::open(&path).unwrap();
+    let mut row = {
+        let meta = database.begin_read().unwrap().open_table(META).unwrap();
+        meta.get(ALL).unwrap().unwrap().value().to_vec()
+    };
+    *row.last_mut().unwrap() ^= 1;
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(META).unwrap().insert(ALL, &row[..]).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    assert!(refusal(&path).contains("table meta, row all"), "{}", refusal(&path));
 }

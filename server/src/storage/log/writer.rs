@@ -164,7 +164,10 @@ impl Run {
                     self.commit(&mut jobs, durable)?;
                 }
                 Ok(Message::Close(done)) => closed = Some(done),
-                Err(RecvTimeoutError::Timeout) => self.commit(&mut jobs, true)?,
+                Err(RecvTimeoutError::Timeout) => {
+                    let durable = !self.disk.has_stale() || self.synced.elapsed() >= NOSYNC_PERIOD;
+                    self.commit(&mut jobs, durable)?;
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -173,8 +176,10 @@ impl Run {
         Ok(closed)
     }
 
+    /// The next message; a timeout if there is something to do without one.
     fn next(&self) -> Result<Message, RecvTimeoutError> {
         match self.unsynced {
+            _ if self.disk.has_stale() => self.receiver.recv_timeout(Duration::ZERO),
             true => self.receiver.recv_timeout(NOSYNC_PERIOD),
             false => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }

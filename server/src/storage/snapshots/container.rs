@@ -9,10 +9,12 @@
 use super::{Error, SnapshotInfo, Snapshots, TEMP_SUFFIX, is_id};
 use crate::storage::frames::{CHUNK_BYTES_MAX, FrameReader, FrameWriter, Kind, Wrong};
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 const KIND: Kind = Kind { magic: b"uhahasnp", version: 2, mismatch: "not a snapshot" };
+/// What may wait to be written to disk. A sync of the log can have to wait for that.
+const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
 const HEADER_BYTES: usize = 3 * 8;
 /// The longest id has three numbers of 64 bits.
 const PARENT_BYTES_MAX: usize = 3 * 20 + 2;
@@ -24,13 +26,43 @@ pub(super) struct Header {
     pub(super) created_ms: u64,
 }
 
+/// A file that never has much left to be written to disk.
+#[derive(Debug)]
+struct Paced {
+    file: BufWriter<File>,
+    unsynced: u64,
+}
+
+impl Paced {
+    fn new(file: File) -> Paced {
+        Paced { file: BufWriter::with_capacity(256 << 10, file), unsynced: 0 }
+    }
+}
+
+impl Write for Paced {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.unsynced += written as u64;
+        if self.unsynced >= UNSYNCED_BYTES_MAX {
+            self.flush()?;
+            self.file.get_ref().sync_data()?;
+            self.unsynced = 0;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 /// A snapshot that is being written. Dropped before `finish`, it leaves nothing.
 #[derive(Debug)]
 pub struct SnapshotWriter {
     snapshots: Snapshots,
     header: Header,
     path: PathBuf,
-    frames: FrameWriter<BufWriter<File>>,
+    frames: FrameWriter<Paced>,
     finished: bool,
 }
 
@@ -71,7 +103,7 @@ impl SnapshotWriter {
     ) -> Result<SnapshotWriter, Error> {
         let mut encoded = [header.term, header.index, header.created_ms].map(u64::to_le_bytes).concat();
         encoded.extend_from_slice(parent.unwrap_or_default().as_bytes());
-        match FrameWriter::new(BufWriter::with_capacity(256 << 10, file), KIND, &encoded) {
+        match FrameWriter::new(Paced::new(file), KIND, &encoded) {
             Ok(frames) => Ok(SnapshotWriter { snapshots, header, path, frames, finished: false }),
             Err(source) => {
                 // It is removed at the next open if not now.
@@ -94,7 +126,7 @@ impl SnapshotWriter {
 
     /// Makes it durable under its name, and removes the oldest snapshots beyond those kept.
     pub fn finish(mut self) -> Result<SnapshotInfo, Error> {
-        let synced = self.frames.finish().and_then(|file| file.get_ref().sync_all());
+        let synced = self.frames.finish().and_then(|paced| paced.file.get_ref().sync_all());
         synced.map_err(|source| Error::Write { path: self.path.clone(), source })?;
         let info = self.snapshots.publish(&self.path, self.header)?;
         self.finished = true;
@@ -146,6 +178,12 @@ impl SnapshotReader {
         self.parent.as_deref()
     }
 
+    /// Checks all that is left, and returns the header.
+    pub(super) fn read_to_end(mut self) -> Result<Header, Error> {
+        while self.next_chunk()?.is_some() {}
+        Ok(self.header)
+    }
+
     /// The next chunk, checked; `None` once the end is reached and checked.
     pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>, Error> {
         self.frames.next_chunk().map_err(|why| wrong(&self.path, why))
@@ -163,10 +201,9 @@ fn wrong(path: &Path, why: Wrong) -> Error {
 
 /// Reads a file to its end and returns its header. It must be a whole snapshot, which needs no other.
 pub(super) fn verify(path: &Path) -> Result<Header, Error> {
-    let mut reader = SnapshotReader::open(path.to_owned())?;
+    let reader = SnapshotReader::open(path.to_owned())?;
     if reader.parent.is_some() {
         return Err(Error::Increment { path: path.to_owned() });
     }
-    while reader.next_chunk()?.is_some() {}
-    Ok(reader.header)
+    reader.read_to_end()
 }

@@ -37,6 +37,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a file is not what was written, rather than gone or out of reach for now.
+    pub(super) fn is_damage(&self) -> bool {
+        matches!(self, Error::Damaged { .. } | Error::UnknownVersion { .. })
+    }
+
     pub(super) fn opening(id: &str, path: &Path, source: io::Error) -> Error {
         match source.kind() {
             io::ErrorKind::NotFound => Error::Unknown { id: id.to_owned() },

@@ -68,7 +68,8 @@ impl Snapshots {
     /// Creates the directory if there is none, and removes what a crash left half written.
     pub fn open(dir: impl Into<PathBuf>, keep: usize) -> Result<Snapshots, Error> {
         let dir = dir.into();
-        fs::create_dir_all(&dir).map_err(|source| Error::Create { path: dir.clone(), source })?;
+        let created = fs::create_dir_all(&dir).and_then(|()| dir.parent().map_or(Ok(()), sync_dir));
+        created.map_err(|source| Error::Create { path: dir.clone(), source })?;
         for name in names(&dir)? {
             if name.ends_with(TEMP_SUFFIX) {
                 let path = dir.join(name);
@@ -174,6 +175,26 @@ impl Snapshots {
             fs::remove_file(&path).map_err(|source| Error::Remove { path, source })?;
         }
         Ok(())
+    }
+
+    /// Reads all of a file; those that it adds to are not looked at.
+    pub fn verify(&self, id: &str) -> Result<(), Error> {
+        self.read(id)?.read_to_end().map(drop)
+    }
+
+    /// Sets a snapshot aside if its file is damaged, or one that it adds to, and those between. Returns what was set aside.
+    pub fn set_aside_damaged(&self, id: &str) -> Result<Vec<String>, Error> {
+        let damaged = match self.chain(id) {
+            Ok(chain) => {
+                let is_whole = |info: &SnapshotInfo| !self.verify(&info.id).is_err_and(|error| error.is_damage());
+                let whole = chain.iter().take_while(|info| is_whole(info)).count();
+                chain.into_iter().skip(whole).map(|info| info.id).collect()
+            }
+            Err(Error::NoParent { .. } | Error::TooManyParents { .. }) => vec![id.to_owned()],
+            Err(_) => Vec::new(),
+        };
+        damaged.iter().try_for_each(|id| self.set_aside(id))?;
+        Ok(damaged)
     }
 
     /// Copies a snapshot file from elsewhere, after checking all of it.

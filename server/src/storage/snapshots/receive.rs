@@ -14,7 +14,7 @@ const PREFIX: &str = "receive-";
 impl Snapshots {
     /// Appends a piece, if it is the next one, and returns how many bytes are there now.
     pub fn receive(&self, id: &str, offset: u64, bytes: &[u8]) -> Result<u64, Error> {
-        if let Some(whole) = self.get_whole(id) {
+        if let Some(whole) = self.get_whole(id)? {
             return Ok(whole.bytes);
         }
         let path = self.receiving(id)?;
@@ -36,7 +36,7 @@ impl Snapshots {
 
     /// All pieces are there: checks the whole and gives it its name. What is damaged is thrown away.
     pub fn received(&self, id: &str) -> Result<SnapshotInfo, Error> {
-        if let Some(whole) = self.get_whole(id) {
+        if let Some(whole) = self.get_whole(id)? {
             return Ok(whole);
         }
         let path = self.receiving(id)?;
@@ -53,9 +53,14 @@ impl Snapshots {
         self.publish(&path, header)
     }
 
-    /// One that adds to another is replaced by what is received.
-    fn get_whole(&self, id: &str) -> Option<SnapshotInfo> {
-        self.get(id).ok().filter(|info| info.parent.is_none())
+    /// One that adds to another is replaced by what is received, and so is one that is damaged.
+    fn get_whole(&self, id: &str) -> Result<Option<SnapshotInfo>, Error> {
+        let Some(info) = self.get(id).ok().filter(|info| info.parent.is_none()) else { return Ok(None) };
+        match self.verify(id) {
+            Ok(()) => Ok(Some(info)),
+            Err(error) if error.is_damage() => self.set_aside(id).map(|()| None),
+            Err(error) => Err(error),
+        }
     }
 
     fn receiving(&self, id: &str) -> Result<PathBuf, Error> {

@@ -201,3 +201,48 @@ fn a_chain_that_is_broken_or_endless_is_an_error() {
     let second = snapshots.list().unwrap().pop().unwrap();
     assert!(matches!(snapshots.chain(&second.id), Err(Error::NoParent { .. })));
 }
+
+fn flip(snapshots: &Snapshots, id: &str) {
+    let path = snapshots.path(id).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_snapshot_is_set_aside_with_those_that_add_to_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let snapshots = Snapshots::open(temp.path(), 100).unwrap();
+    let mut chain = vec![write(&snapshots, 1, 1, &[b"whole"]).id];
+    for index in 2..=4 {
+        chain.push(snapshots.begin(1, index, chain.last().map(String::as_str)).unwrap().finish().unwrap().id);
+    }
+    assert!(snapshots.set_aside_damaged(&chain[3]).unwrap().is_empty(), "all are whole");
+    flip(&snapshots, &chain[2]);
+    assert!(snapshots.set_aside_damaged(&chain[1]).unwrap().is_empty(), "it does not add to the damaged one");
+    assert_eq!(snapshots.set_aside_damaged(&chain[3]).unwrap(), chain[2..]);
+    let left: Vec<String> = snapshots.list().unwrap().into_iter().map(|info| info.id).collect();
+    assert_eq!(left, [chain[1].clone(), chain[0].clone()]);
+    fs::remove_file(snapshots.path(&chain[0]).unwrap()).unwrap();
+    assert_eq!(snapshots.set_aside_damaged(&chain[1]).unwrap(), chain[1..2], "what it adds to is gone");
+    assert!(snapshots.set_aside_damaged(&chain[0]).unwrap().is_empty(), "what is gone is not damaged");
+}
+
+/// It would be taken for what was received, and be useless.
+#[test]
+fn a_damaged_snapshot_is_received_again() {
+    let temp = tempfile::tempdir().unwrap();
+    let from = Snapshots::open(temp.path().join("from"), 3).unwrap();
+    let to = Snapshots::open(temp.path().join("to"), 3).unwrap();
+    let info = write(&from, 2, 9, &[b"one", b"two"]);
+    let bytes = from.read_range(&info.id, 0, info.bytes).unwrap();
+    to.receive(&info.id, 0, &bytes).unwrap();
+    to.received(&info.id).unwrap();
+    for _ in 0..2 {
+        flip(&to, &info.id);
+        assert_eq!(to.receive(&info.id, 0, &[]).unwrap(), 0);
+        assert_eq!(to.receive(&info.id, 0, &bytes).unwrap(), info.bytes);
+        to.received(&info.id).unwrap();
+        assert_eq!(read(&to, &info.id).unwrap(), [b"one", b"two"]);
+    }
+}

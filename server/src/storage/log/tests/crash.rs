@@ -9,25 +9,25 @@ use redb::StorageBackend;
 const SECTOR: usize = 512;
 
 #[derive(Debug, Default)]
-struct Image {
+pub(super) struct Image {
     /// What survives a power cut for certain.
     durable: Vec<u8>,
-    live: Vec<u8>,
+    pub(super) live: Vec<u8>,
     /// Writes since the last sync.
     unsynced: Vec<(usize, Vec<u8>)>,
     operations: u64,
     /// The power is cut at this operation.
-    cut_at: u64,
+    pub(super) cut_at: u64,
 }
 
 #[derive(Clone, Debug, Default)]
-struct CrashDisk(Arc<Mutex<Image>>);
+pub(super) struct CrashDisk(pub(super) Arc<Mutex<Image>>);
 
 /// xorshift: the same seed gives the same run.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -110,7 +110,7 @@ impl StorageBackend for CrashDisk {
 }
 
 /// A few changes that a log could get, and the log with them.
-fn some_changes(random: &mut Random, log: &Loaded, term: u64) -> (Vec<Change>, Loaded) {
+pub(super) fn some_changes(random: &mut Random, log: &Loaded, term: u64) -> (Vec<Change>, Loaded) {
     let mut next = Loaded { entries: log.entries.clone(), identity: log.identity.clone(), ..*log };
     let mut changes = Vec::new();
     for _ in 0..=random.below(4) {
@@ -154,12 +154,17 @@ fn acknowledged_changes_survive_power_cuts() {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let backend = CrashDisk::default();
         lock(&backend.0).cut_at = u64::MAX;
+        // The watermark is never lost here, which is where it could be wrong.
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("log.redb");
         let mut acknowledged = Loaded::default();
         for cycle in 1..=6 {
             let mut under_way = None;
             backend.cut_power_after(5 + random.below(300));
             // The power may fail while it opens, too.
-            if let Ok(mut disk) = RedbDisk::open_with_backend(backend.clone()) {
+            if let Ok(mut disk) = RedbDisk::open_with_backend(backend.clone(), &path)
+                && disk.load().is_ok()
+            {
                 loop {
                     let (changes, next) = some_changes(&mut random, &acknowledged, cycle);
                     match disk.commit(&mut changes.iter(), None, true) {
@@ -174,7 +179,7 @@ fn acknowledged_changes_survive_power_cuts() {
             }
             cuts += 1;
             backend.restart(&mut random);
-            let found = RedbDisk::open_with_backend(backend.clone()).unwrap().load().unwrap();
+            let found = RedbDisk::open_with_backend(backend.clone(), &path).unwrap().load().unwrap();
             assert!(
                 found == acknowledged || Some(&found) == under_way.as_ref(),
                 "seed {seed}, cycle {cycle}: the log is neither what was acknowledged nor that and the last commit"
@@ -190,7 +195,10 @@ fn acknowledged_changes_survive_power_cuts() {
 async fn the_first_failure_is_the_last_thing_that_happens() {
     let backend = CrashDisk::default();
     lock(&backend.0).cut_at = u64::MAX;
-    let (mut log, fault) = LogStorage::start(RedbDisk::open_with_backend(backend.clone()).unwrap(), false).unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("log.redb");
+    let disk = RedbDisk::open_with_backend(backend.clone(), &path).unwrap();
+    let (mut log, fault) = LogStorage::start(disk, false).unwrap();
     append(&mut log, [entry(1, 0)]).await;
     backend.cut_power_after(1);
     let (sender, flushed) = TypeConfig::oneshot();
@@ -204,7 +212,7 @@ async fn the_first_failure_is_the_last_thing_that_happens() {
     assert!(log.append([entry(1, 2)], IOFlushed::noop()).await.is_err());
     log.close().await;
     backend.restart(&mut Random(1));
-    let found = RedbDisk::open_with_backend(backend).unwrap().load().unwrap();
+    let found = RedbDisk::open_with_backend(backend, &path).unwrap().load().unwrap();
     assert_eq!(found.vote, None);
     assert_eq!(found.entries[0], entry(1, 0));
 }

@@ -1,0 +1,4 @@
+//! See `uhaha_server::fuzzing::files`.
+#![no_main]
+
+uhaha_fuzz::target!(files);

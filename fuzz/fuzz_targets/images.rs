@@ -1,0 +1,4 @@
+//! See `uhaha_server::fuzzing::images`.
+#![no_main]
+
+uhaha_fuzz::target!(images);

@@ -1,0 +1,4 @@
+//! See `uhaha_server::fuzzing::messages`.
+#![no_main]
+
+uhaha_fuzz::target!(messages);

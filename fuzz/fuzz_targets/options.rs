@@ -1,0 +1,4 @@
+//! See `uhaha_server::fuzzing::options`.
+#![no_main]
+
+uhaha_fuzz::target!(options);

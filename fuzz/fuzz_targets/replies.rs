@@ -1,0 +1,4 @@
+//! See `uhaha_server::fuzzing::replies`.
+#![no_main]
+
+uhaha_fuzz::target!(replies);

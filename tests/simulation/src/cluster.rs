@@ -1,0 +1,188 @@
+//! All nodes of a run: which there are, which run, and whether they agree.
+
+use crate::logs::Logs;
+use crate::os::{self, Crash, HostId};
+use crate::plan::Plan;
+use crate::verdict::report;
+use crate::{client, faults, node};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use uhaha_tests::client::{Client as Connection, Value};
+
+const SECOND: u64 = 1_000_000_000;
+/// Far more than a cluster without faults needs to agree.
+const PATIENCE_NS: u64 = 60 * SECOND;
+const ANSWER: Duration = Duration::from_secs(3);
+
+pub(crate) struct Cluster {
+    pub(crate) plan: Plan,
+    /// Founders first, then those that join later.
+    pub(crate) nodes: Vec<HostId>,
+    /// How many were ever started.
+    pub(crate) started: usize,
+    /// Those that were removed for good.
+    pub(crate) retired: Vec<HostId>,
+    pub(crate) logs: Logs,
+    /// The leader of each term.
+    leaders: BTreeMap<u64, HostId>,
+}
+
+/// What a node says of itself.
+pub(crate) struct Info(BTreeMap<String, String>);
+
+impl Info {
+    pub(crate) fn get(&self, field: &str) -> &str {
+        self.0.get(field).map_or("", String::as_str)
+    }
+
+    fn number(&self, field: &str) -> u64 {
+        self.get(field).parse().unwrap_or(0)
+    }
+}
+
+impl Cluster {
+    pub(crate) fn start(plan: &Plan, nodes: Vec<HostId>) -> Cluster {
+        let (started, retired) = (plan.founders, Vec::new());
+        let cluster =
+            Cluster { plan: plan.clone(), nodes, started, retired, logs: Logs::default(), leaders: BTreeMap::new() };
+        for position in 0..plan.founders {
+            cluster.start_node(cluster.nodes[position]);
+        }
+        cluster
+    }
+
+    pub(crate) fn start_node(&self, host: HostId) {
+        node::start(host, &self.plan, &self.nodes[..self.plan.founders]);
+    }
+
+    /// The nodes that were started and not removed.
+    pub(crate) fn current(&self) -> Vec<HostId> {
+        let started = self.nodes[..self.started].iter().copied();
+        started.filter(|host| !self.retired.contains(host)).collect()
+    }
+
+    pub(crate) fn running(&self) -> Vec<HostId> {
+        self.current().into_iter().filter(|host| os::enter(|os| os.hosts[*host].is_running)).collect()
+    }
+
+    pub(crate) fn crash(&mut self, host: HostId, crash: Crash) {
+        node::crash(host, crash);
+        self.logs.look(host);
+    }
+
+    /// Starts whatever does not run.
+    pub(crate) fn start_all(&mut self) {
+        for host in self.current() {
+            if !os::enter(|os| os.hosts[host].is_running) {
+                self.logs.look(host);
+                self.start_node(host);
+            }
+        }
+    }
+
+    pub(crate) fn connect(&self, host: HostId) -> Option<Connection> {
+        let mut connection = Connection::try_connect(node::address(host).parse().ok()?)?;
+        connection.set_patience(ANSWER);
+        Some(connection)
+    }
+
+    /// Has a node do something; returns its answer, if there is one.
+    pub(crate) fn tell(&self, host: HostId, words: &[&str]) -> Option<Value> {
+        let answer = self.connect(host)?.try_call(words);
+        let shown = answer.as_ref().map_or("no answer".to_owned(), |answer| format!("{answer:?}"));
+        os::say(&format!("{} to {}: {}", words.join(" "), node::address(host), &shown[..shown.len().min(200)]));
+        answer
+    }
+
+    pub(crate) fn info(&mut self, host: HostId) -> Option<Info> {
+        let answer = self.connect(host)?.try_call(&["RAFT", "INFO"])?;
+        if matches!(answer, Value::Error(_)) {
+            return None;
+        }
+        let info = Info(answer.fields().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
+        self.note_leader(host, &info);
+        self.logs.note_served(host);
+        Some(info)
+    }
+
+    fn note_leader(&mut self, host: HostId, info: &Info) {
+        if info.get("state") == "Leader" {
+            let term = info.number("term");
+            let known = *self.leaders.entry(term).or_insert(host);
+            if known != host {
+                let names = os::enter(|os| (os.hosts[known].name.clone(), os.hosts[host].name.clone()));
+                report("one leader per term", &format!("{} and {} both led in term {term}", names.0, names.1));
+            }
+        }
+    }
+
+    /// Waits until all nodes have applied the same entries and have the same state.
+    pub(crate) fn settle(&mut self) {
+        let begin = os::now();
+        loop {
+            match self.disagreement() {
+                None => return,
+                Some(disagreement) if os::now() - begin > PATIENCE_NS => {
+                    return report("agreement after the faults", &disagreement);
+                }
+                Some(_) => os::sleep(SECOND),
+            }
+        }
+    }
+
+    /// Why the nodes do not agree yet.
+    fn disagreement(&mut self) -> Option<String> {
+        let mut first: Option<Info> = None;
+        for host in self.current() {
+            let name = os::enter(|os| os.hosts[host].name.clone());
+            let Some(info) = self.info(host) else {
+                // One that was stopped by a fault that lay in wait is started again.
+                self.start_all();
+                return Some(format!("{name} does not answer"));
+            };
+            if info.get("applied_index") != info.get("last_log_index") || info.get("standing") != "sound" {
+                return Some(format!("{name} has {} and is {}", info.get("applied_index"), info.get("standing")));
+            }
+            let Some(first) = &first else {
+                first = Some(info);
+                continue;
+            };
+            for field in ["applied_index", "term", "digest_index", "digest"] {
+                if first.get(field) != info.get(field) {
+                    return Some(format!("{name}: {field} is {} and not {}", info.get(field), first.get(field)));
+                }
+            }
+        }
+        None
+    }
+
+    /// Asks what is there in the end, as one more client.
+    pub(crate) fn ask_for_the_last(&self) {
+        use crate::history::{Operation, Outcome, record};
+        for call in client::last_calls(self.plan.guest) {
+            let mut answered = false;
+            for host in self.current().into_iter().cycle().take(10 * self.nodes.len()) {
+                let Some(mut connection) = self.connect(host) else { continue };
+                let invoked = os::now();
+                let outcome = client::ask(self.plan.guest, &mut connection, &call);
+                answered = !matches!(outcome, Outcome::Unknown(_) | Outcome::Refused(_));
+                record(Operation { client: 0, call: call.clone(), invoked, returned: os::now(), outcome });
+                if answered {
+                    break;
+                }
+                os::sleep(SECOND / 10);
+            }
+            if !answered {
+                report("answers after the faults", &format!("{call:?} is not answered by any node"));
+            }
+        }
+    }
+
+    /// Ends all nodes and looks at what they leave.
+    pub(crate) fn end(&mut self) {
+        for host in self.running() {
+            self.crash(host, Crash::Process);
+        }
+        faults::count_many("(logs compared)", self.logs.read);
+    }
+}

@@ -1,0 +1,54 @@
+//! What clients asked and were told, with simulated times.
+
+use crate::os;
+use std::sync::{Mutex, PoisonError};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    Ticket,
+    Set {
+        key: String,
+        value: String,
+    },
+    Get {
+        key: String,
+    },
+    Del {
+        key: String,
+    },
+    /// A command that fails in the middle of its work.
+    Trap,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Ticket(u64),
+    Done,
+    Value(Option<String>),
+    Deleted(bool),
+    Trapped,
+    /// The server says that nothing was done.
+    Refused(String),
+    /// Nobody knows whether it was done, or will be yet.
+    Unknown(String),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Operation {
+    pub(crate) client: usize,
+    pub(crate) call: Call,
+    pub(crate) invoked: u64,
+    pub(crate) returned: u64,
+    pub(crate) outcome: Outcome,
+}
+
+static HISTORY: Mutex<Vec<Operation>> = Mutex::new(Vec::new());
+
+pub(crate) fn record(operation: Operation) {
+    os::say(&format!("{:?} -> {:?}", operation.call, operation.outcome));
+    HISTORY.lock().unwrap_or_else(PoisonError::into_inner).push(operation);
+}
+
+pub(crate) fn all() -> Vec<Operation> {
+    HISTORY.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
