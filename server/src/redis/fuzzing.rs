@@ -108,27 +108,35 @@ fn value(bytes: &[u8]) {
     }
 }
 
-/// Whether the other decoder knows all that it has: lines in UTF-8, two formats of texts, few levels.
+/// Whether the other decoder knows all that it has: lines in UTF-8, two formats of texts, few levels, keys of maps that
+/// hold nothing.
 fn is_plain(value: Value<'_>) -> bool {
-    let mut open: Vec<u64> = Vec::new();
+    /// What is begun: how much of it is missing, and whether every second is a key.
+    struct Open {
+        missing: u64,
+        is_map: bool,
+    }
+    let mut open: Vec<Open> = Vec::new();
     value.tokens().all(|token| {
-        if let Some(missing) = open.last_mut() {
-            *missing -= 1;
+        let is_key = open.last().is_some_and(|outer| outer.is_map && outer.missing.is_multiple_of(2));
+        if let Some(outer) = open.last_mut() {
+            outer.missing -= 1;
         }
-        open.extend(match token {
-            Token::Array(count) | Token::Set(count) => Some(u64::from(count)),
-            Token::Map(count) => Some(2 * u64::from(count)),
+        let begun = match token {
+            Token::Array(count) | Token::Set(count) => Some(Open { missing: u64::from(count), is_map: false }),
+            Token::Map(count) => Some(Open { missing: 2 * u64::from(count), is_map: true }),
             _ => None,
-        });
+        };
         let known = match token {
             Token::Simple(text) | Token::Error(text) => std::str::from_utf8(text).is_ok(),
             Token::Verbatim(text) => {
                 (text.starts_with(b"txt:") || text.starts_with(b"mkd:")) && std::str::from_utf8(text).is_ok()
             }
-            _ => true,
+            _ => begun.is_none() || !is_key,
         };
+        open.extend(begun);
         let fits = open.len() <= DEPTH_MAX;
-        while open.last() == Some(&0) {
+        while open.last().is_some_and(|innermost| innermost.missing == 0) {
             open.pop();
         }
         known && fits
