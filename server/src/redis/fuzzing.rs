@@ -108,23 +108,25 @@ fn value(bytes: &[u8]) {
     }
 }
 
-/// Whether the other decoder knows all that it has: lines in UTF-8, two formats of texts, few levels, keys of maps that
-/// hold nothing.
+/// Whether the other decoder knows all that it has: lines in UTF-8, two formats of texts, few levels, keys of maps and
+/// members of sets that hold nothing.
 fn is_plain(value: Value<'_>) -> bool {
-    /// What is begun: how much of it is missing, and whether every second is a key.
+    /// What is begun: how much of it is missing, and which of that is to be plain, every second or each.
     struct Open {
         missing: u64,
-        is_map: bool,
+        plain: Option<u64>,
     }
     let mut open: Vec<Open> = Vec::new();
     value.tokens().all(|token| {
-        let is_key = open.last().is_some_and(|outer| outer.is_map && outer.missing.is_multiple_of(2));
+        let is_key =
+            open.last().is_some_and(|outer| outer.plain.is_some_and(|every| outer.missing.is_multiple_of(every)));
         if let Some(outer) = open.last_mut() {
             outer.missing -= 1;
         }
         let begun = match token {
-            Token::Array(count) | Token::Set(count) => Some(Open { missing: u64::from(count), is_map: false }),
-            Token::Map(count) => Some(Open { missing: 2 * u64::from(count), is_map: true }),
+            Token::Array(count) => Some(Open { missing: u64::from(count), plain: None }),
+            Token::Set(count) => Some(Open { missing: u64::from(count), plain: Some(1) }),
+            Token::Map(count) => Some(Open { missing: 2 * u64::from(count), plain: Some(2) }),
             _ => None,
         };
         let known = match token {
@@ -157,9 +159,12 @@ fn is_read(resp: Resp, mut bytes: Bytes, replies: usize) {
     assert!(bytes.is_empty(), "{resp:?}: {} is left", bytes.escape_ascii());
 }
 
+/// What is so deep holds no others.
+const DEPTH_OF_PLAIN: usize = 4;
+
 fn reply(input: &mut Unstructured<'_>, depth: usize) -> Result<Reply> {
     // What holds others comes last, so that the innermost level can leave it out.
-    let kinds = if depth < 4 { 14 } else { 9 };
+    let kinds = if depth < DEPTH_OF_PLAIN { 14 } else { 9 };
     let items = |input: &mut Unstructured<'_>| -> Result<Vec<Reply>> {
         (0..input.int_in_range(0..=4)?).map(|_| reply(input, depth + 1)).collect()
     };
@@ -177,8 +182,9 @@ fn reply(input: &mut Unstructured<'_>, depth: usize) -> Result<Reply> {
         ),
         8 => Reply::NullArray,
         9 => Reply::Array(items(input)?),
-        10 => Reply::Set(items(input)?),
-        11 => Reply::Map(items(input)?.into_iter().map(|item| (item, Reply::Null)).collect()),
+        // The other decoder knows no members of sets and no keys of maps that hold others.
+        10 => Reply::Set((0..input.int_in_range(0..=4)?).map(|_| reply(input, DEPTH_OF_PLAIN)).collect::<Result<_>>()?),
+        11 => Reply::Map(items(input)?.into_iter().zip(0..).map(|(item, key)| (Reply::Integer(key), item)).collect()),
         12 if depth == 0 => Reply::Push(items(input)?),
         13 if depth == 0 => {
             Reply::Several((0..input.int_in_range(0..=4)?).map(|_| reply(input, 1)).collect::<Result<_>>()?)
