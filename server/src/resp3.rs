@@ -132,7 +132,8 @@ impl<'a> Tokens<'a> {
             Some(_) => return Err(Malformed::Field("line end")),
             None => return Err(Malformed::CutShort),
         }
-        let line = &self.rest[1..end];
+        // A line that ends where it begins has no marker.
+        let line = self.rest[..end].get(1..).ok_or(Malformed::UnknownType(self.rest[end]))?;
         self.rest = &self.rest[end + 2..];
         Ok(line)
     }
@@ -277,6 +278,13 @@ mod tests {
         check(&bytes).unwrap();
         let value = Value::from_checked(&bytes);
         assert_eq!(value.tokens().collect::<Vec<_>>(), tokens);
+    }
+
+    #[test]
+    fn an_empty_line_is_no_value_and_no_panic() {
+        for bytes in [&b"\r\n"[..], b"*1\r\n\r\n", b"\r\n\r\n"] {
+            assert_eq!(check(bytes), Err(Malformed::UnknownType(b'\r')));
+        }
     }
 
     #[test]

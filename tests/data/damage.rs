@@ -160,12 +160,15 @@ fn damaged_compiled_code_is_compiled_again() {
     node.node().start().kill();
     let cache = files(&node.scratch.path().join(DATA).join("cache"));
     assert_eq!(cache.len(), 1);
-    let bytes = fs::read(&cache[0]).unwrap();
-    for at in [0, 31, 32, bytes.len() / 2, bytes.len() - 1] {
+    let bytes = fs::metadata(&cache[0]).unwrap().len() as usize;
+    for at in [0, 31, 32, bytes / 2, bytes - 1] {
         change(&cache[0], at, |byte| byte ^ 4);
         let server = node.node().start();
         server.wait_for_log("compiled code is not usable; compiling again");
         server.kill();
-        assert!(fs::read(&cache[0]).unwrap() == bytes, "byte {at}");
+        // Two compilations of a module need not have the same bytes, so that it is used shows that it is whole.
+        let server = node.node().start();
+        assert!(!server.log().contains("compiling"), "byte {at}: {}", server.log());
+        server.kill();
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Differences that are meant, and which the bytes here avoid or `same` knows: this server checks the line end behind an
 //! argument and the line feed behind a length, where Redis skips two bytes unseen; it tells a web browser why it is sent
-//! away; a NUL does not end a line; and its limits are lower.
+//! away; a NUL does not end a line; its limits are lower; and it escapes what cannot be seen.
 
 use bytes::Bytes;
 use redis_protocol::resp2::decode::decode_bytes;
@@ -131,10 +131,17 @@ fn read_to_end(mut stream: impl Read) -> Vec<BytesFrame> {
 /// Protocol errors word by word, for clients may look at them; of others the first word.
 fn class(frame: &BytesFrame) -> String {
     match frame {
-        BytesFrame::Error(text) if text.starts_with("ERR Protocol error") => text.to_string(),
+        BytesFrame::Error(text) if text.starts_with("ERR Protocol error") => seen(text),
         BytesFrame::Error(text) => text.split(' ').next().unwrap_or_default().to_owned(),
         other => format!("{other:?}"),
     }
+}
+
+/// What cannot be seen is escaped, as this server does.
+fn seen(text: &str) -> String {
+    let shown =
+        |byte: u8| if byte.is_ascii_control() { byte.escape_ascii().to_string() } else { char::from(byte).into() };
+    text.bytes().map(shown).collect()
 }
 
 /// What is different, if it is not meant to be.

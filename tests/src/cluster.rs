@@ -142,6 +142,8 @@ impl Cluster {
             let voters_of = |position| self.members(position).into_values().filter(|voter| *voter).count();
             self.running().into_iter().all(|position| voters_of(position) == voters).then_some(())
         });
+        // A node knows of a change that is half done, too; one that is ready has seen its own end.
+        self.running().into_iter().for_each(|position| drop(self.server(position).wait_for_log("ready node=")));
     }
 
     /// Waits until all that run know so many members.

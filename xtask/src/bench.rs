@@ -160,7 +160,7 @@ fn build_server() -> Result<PathBuf> {
         Some(dir) => std::path::absolute(dir)?,
         None => root.join("target"),
     };
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = crate::cargo::command();
     cargo.args(["build", "--release", "--package", "uhaha-server", "--target-dir"]).arg(&target).current_dir(&root);
     ensure!(cargo.status()?.success(), "the server does not build");
     Ok(target.join("release/uhaha-server"))

@@ -15,7 +15,7 @@ pub(crate) fn run() -> Result<()> {
     let bad_guests = root.join("tests/guests/rust");
     let fuzz = root.join("fuzz");
     let cargo = |dir: &Path, args: &[&str]| {
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut cargo = crate::cargo::command();
         cargo.args(args).current_dir(dir);
         cargo
     };

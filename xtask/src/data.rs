@@ -1,11 +1,10 @@
 //! `cargo xtask fixtures` and `cargo xtask flips`: data directories for later versions, and what becomes of damaged ones.
 
 use anyhow::{Result, ensure};
-use std::process::Command;
 
 /// Makes the fixtures of this version anew, by a development build.
 pub(crate) fn fixtures() -> Result<()> {
-    let cargo = |args: &[&str]| Command::new("cargo").args(args).current_dir(crate::guests::root()).status();
+    let cargo = |args: &[&str]| crate::cargo::command().args(args).current_dir(crate::guests::root()).status();
     ensure!(cargo(&["build", "--locked", "--package", "uhaha-server"])?.success(), "the server does not build");
     let run = ["run", "--quiet", "--locked", "--package", "uhaha-tests", "--bin", "make-fixtures"];
     ensure!(cargo(&run)?.success(), "the fixtures are not made");
@@ -18,7 +17,7 @@ pub(crate) fn flips(options: &[&str]) -> Result<()> {
     let redb = ["--config", "profile.dev.package.redb.debug-assertions=false"];
     let fast = ["--config", "profile.dev.package.redb.opt-level=3"];
     let run = ["run", "--quiet", "--locked", "--package", "uhaha-tests", "--bin", "flips", "--"];
-    let status = Command::new("cargo")
+    let status = crate::cargo::command()
         .args(redb)
         .args(fast)
         .args(run)

@@ -2,7 +2,6 @@
 //! `docs/src/testing/faults.md`.
 
 use anyhow::{Context, Result, bail, ensure};
-use std::process::Command;
 
 const USAGE: &str = "\
 Usage: cargo xtask faults [OPTIONS]
@@ -25,7 +24,7 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
         println!("{USAGE}");
         return Ok(());
     }
-    let mut tests = Command::new("cargo");
+    let mut tests = crate::cargo::command();
     tests.args(["test", "--locked", "--package", "uhaha-tests", "--test", "faults", "--", "--nocapture"]);
     tests.envs(DEFAULTS);
     for option in options.chunks(2) {

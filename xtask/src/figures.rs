@@ -2,7 +2,6 @@
 
 use crate::guests;
 use anyhow::{Result, ensure};
-use std::process::Command;
 
 /// Only those whose name has this text in it.
 pub(crate) fn run(which: Option<&str>) -> Result<()> {
@@ -15,12 +14,12 @@ pub(crate) fn hostile(which: &str) -> Result<()> {
 }
 
 fn measure(which: Option<&str>, env: &[(&str, &str)]) -> Result<()> {
-    let built = Command::new("cargo").args(["build", "--release", "--package", "uhaha-server"]).status()?;
+    let built = crate::cargo::command().args(["build", "--release", "--package", "uhaha-server"]).status()?;
     ensure!(built.success(), "the server does not build");
     guests::javascript()?;
     guests::python()?;
     // One after the other, for they would measure each other.
-    let measured = Command::new("cargo")
+    let measured = crate::cargo::command()
         .args(["test", "--package", "uhaha-tests", "--test", "figures", "--"])
         .args(["--ignored", "--nocapture", "--test-threads=1"])
         .args(which)

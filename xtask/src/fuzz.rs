@@ -102,7 +102,7 @@ fn targets(fuzz: &Path) -> Result<Vec<String>> {
 /// Builds one target beside the server, whose dependencies it shares, and says where it is.
 fn build(fuzz: &Path, target: &str, address: bool) -> Result<PathBuf> {
     let target_dir = crate::guests::root().join("target");
-    let mut cargo = Command::new("cargo");
+    let mut cargo = crate::cargo::command();
     if address {
         ensure!(has_nightly(), "AddressSanitizer takes a nightly toolchain: rustup toolchain install nightly");
         cargo.arg("+nightly");

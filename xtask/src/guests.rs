@@ -158,7 +158,7 @@ impl Workspace {
         let flags = [(&cargo_home, "cargo"), (&root.to_owned(), "uhaha")]
             .map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display()))
             .join("\x1f");
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut cargo = crate::cargo::command();
         cargo
             .args(["build", "--release", "--target", target])
             .args(names.iter().flat_map(|name| ["--package", name.as_str()]))

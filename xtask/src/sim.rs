@@ -95,7 +95,7 @@ fn build(debug: bool) -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("UHAHA_SIMULATION_BIN") {
         return Ok(path.into());
     }
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = crate::cargo::command();
     cargo.args(["build", "--quiet", "--locked", "--bin", "uhaha-simulation"]).current_dir(guests::root());
     let profile = if debug { "debug" } else { "release" };
     // In development with the features of all packages, as the tests are built.

@@ -1,12 +1,11 @@
 //! `cargo xtask soak`: a cluster under load for hours, of the release build. `tests/soak` does it.
 
 use anyhow::{Result, ensure};
-use std::process::Command;
 
 pub(crate) fn run(options: &[&str]) -> Result<()> {
-    let built = Command::new("cargo").args(["build", "--release", "--package", "uhaha-server"]).status()?;
+    let built = crate::cargo::command().args(["build", "--release", "--package", "uhaha-server"]).status()?;
     ensure!(built.success(), "the server does not build");
-    let soaked = Command::new("cargo")
+    let soaked = crate::cargo::command()
         .args(["run", "--package", "uhaha-tests", "--bin", "soak", "--"])
         .args(options)
         .env("UHAHA_SERVER_BIN", crate::guests::root().join("target/release/uhaha-server"))

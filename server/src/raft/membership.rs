@@ -142,6 +142,9 @@ impl Cluster {
             }
             Some(_) => {}
         }
+        if join.voter && is_voter(&metrics, join.node_id) && is_joint(&metrics) {
+            return Err(Error::ChangeInProgress);
+        }
         if !join.voter || is_voter(&metrics, join.node_id) {
             return Ok(Joined::Member);
         }
@@ -335,6 +338,11 @@ fn find(metrics: &Metrics, name: &str) -> Result<NodeId, Error> {
 
 fn is_voter(metrics: &Metrics, node_id: NodeId) -> bool {
     metrics.membership_config.membership().voter_ids().any(|voter| voter == node_id)
+}
+
+/// Whether a change is half done: a majority of the voters before it and one of those after it must agree to anything.
+fn is_joint(metrics: &Metrics) -> bool {
+    metrics.membership_config.membership().get_joint_config().len() > 1
 }
 
 /// Up to where a node has the leader's log.

@@ -108,27 +108,37 @@ fn value(bytes: &[u8]) {
     }
 }
 
-/// Whether the other decoder knows all that it has: lines in UTF-8, two formats of texts, few levels.
+/// Whether the other decoder knows all that it has: lines in UTF-8, two formats of texts, few levels, keys of maps and
+/// members of sets that hold nothing.
 fn is_plain(value: Value<'_>) -> bool {
-    let mut open: Vec<u64> = Vec::new();
+    /// What is begun: how much of it is missing, and which of that is to be plain, every second or each.
+    struct Open {
+        missing: u64,
+        plain: Option<u64>,
+    }
+    let mut open: Vec<Open> = Vec::new();
     value.tokens().all(|token| {
-        if let Some(missing) = open.last_mut() {
-            *missing -= 1;
+        let is_key =
+            open.last().is_some_and(|outer| outer.plain.is_some_and(|every| outer.missing.is_multiple_of(every)));
+        if let Some(outer) = open.last_mut() {
+            outer.missing -= 1;
         }
-        open.extend(match token {
-            Token::Array(count) | Token::Set(count) => Some(u64::from(count)),
-            Token::Map(count) => Some(2 * u64::from(count)),
+        let begun = match token {
+            Token::Array(count) => Some(Open { missing: u64::from(count), plain: None }),
+            Token::Set(count) => Some(Open { missing: u64::from(count), plain: Some(1) }),
+            Token::Map(count) => Some(Open { missing: 2 * u64::from(count), plain: Some(2) }),
             _ => None,
-        });
+        };
         let known = match token {
             Token::Simple(text) | Token::Error(text) => std::str::from_utf8(text).is_ok(),
             Token::Verbatim(text) => {
                 (text.starts_with(b"txt:") || text.starts_with(b"mkd:")) && std::str::from_utf8(text).is_ok()
             }
-            _ => true,
+            _ => begun.is_none() || !is_key,
         };
+        open.extend(begun);
         let fits = open.len() <= DEPTH_MAX;
-        while open.last() == Some(&0) {
+        while open.last().is_some_and(|innermost| innermost.missing == 0) {
             open.pop();
         }
         known && fits
@@ -149,9 +159,12 @@ fn is_read(resp: Resp, mut bytes: Bytes, replies: usize) {
     assert!(bytes.is_empty(), "{resp:?}: {} is left", bytes.escape_ascii());
 }
 
+/// What is so deep holds no others.
+const DEPTH_OF_PLAIN: usize = 4;
+
 fn reply(input: &mut Unstructured<'_>, depth: usize) -> Result<Reply> {
     // What holds others comes last, so that the innermost level can leave it out.
-    let kinds = if depth < 4 { 14 } else { 9 };
+    let kinds = if depth < DEPTH_OF_PLAIN { 14 } else { 9 };
     let items = |input: &mut Unstructured<'_>| -> Result<Vec<Reply>> {
         (0..input.int_in_range(0..=4)?).map(|_| reply(input, depth + 1)).collect()
     };
@@ -169,8 +182,9 @@ fn reply(input: &mut Unstructured<'_>, depth: usize) -> Result<Reply> {
         ),
         8 => Reply::NullArray,
         9 => Reply::Array(items(input)?),
-        10 => Reply::Set(items(input)?),
-        11 => Reply::Map(items(input)?.into_iter().map(|item| (item, Reply::Null)).collect()),
+        // The other decoder knows no members of sets and no keys of maps that hold others.
+        10 => Reply::Set((0..input.int_in_range(0..=4)?).map(|_| reply(input, DEPTH_OF_PLAIN)).collect::<Result<_>>()?),
+        11 => Reply::Map(items(input)?.into_iter().zip(0..).map(|(item, key)| (Reply::Integer(key), item)).collect()),
         12 if depth == 0 => Reply::Push(items(input)?),
         13 if depth == 0 => {
             Reply::Several((0..input.int_in_range(0..=4)?).map(|_| reply(input, 1)).collect::<Result<_>>()?)

@@ -34,6 +34,6 @@ fn a_guest_is_told_the_same_on_each_node_while_it_is_instantiated() {
     assert_eq!(seen[0].array()[0].integer(), 1, "the first look at a clock that stands at 0");
     assert_eq!(seen, [seen[0].clone(), seen[0].clone(), seen[0].clone()]);
     for position in 0..3 {
-        trio.cluster.server(position).wait_for_log("INFO hello");
+        trio.cluster.server(position).wait_for_log("INFO guest: hello");
     }
 }

@@ -46,6 +46,11 @@ fn a_power_failure_takes_no_data_directory_along() {
 
 #[test]
 fn a_disk_that_forgets_names_is_found_out() {
-    let (passed, text) = run(1, &["--seconds", "3", "--only", "PowerFails", "--mutation", "directory-sync"]);
-    assert!(!passed && text.contains("VIOLATION"), "{text}");
+    // Not every run has its power failures where it matters.
+    let found = (1..=8).any(|seed| {
+        let (passed, text) = run(seed, &["--seconds", "3", "--only", "PowerFails", "--mutation", "directory-sync"]);
+        assert_eq!(passed, !text.contains("VIOLATION"), "{text}");
+        !passed
+    });
+    assert!(found);
 }

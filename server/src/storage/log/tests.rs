@@ -54,10 +54,10 @@ async fn a_sync_that_fails_is_the_end_of_the_log_and_what_was_acknowledged_is_ke
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("log.redb");
         let (mut log, fault) = LogStorage::open(&path, false).unwrap();
-        append(&mut log, [entry(1, 1)]).await;
+        append(&mut log, [entry(1, 0)]).await;
         std::fs::write(temp.path().join(failing::TRIGGER), trigger).unwrap();
         let (sender, flushed) = TypeConfig::oneshot();
-        log.append([entry(1, 2)], IOFlushed::signal(sender)).await.unwrap();
+        log.append([entry(1, 1)], IOFlushed::signal(sender)).await.unwrap();
         assert!(flushed.await.unwrap().is_err());
         assert!(fault.await.unwrap().to_string().contains("the log cannot be written"));
         assert!(log.save_vote(&Vote::new(2, 1)).await.is_err(), "nothing is written after it");
