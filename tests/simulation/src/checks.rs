@@ -2,15 +2,15 @@
 
 use crate::history::{Call, Operation, Outcome};
 use crate::plan::Guest;
-use crate::register::{self, Answer};
 use crate::verdict::report;
 use std::collections::BTreeMap;
+use uhaha_tests::linearizability::{self, Kvdb, KvdbInput, KvdbOutput, Verdict};
 
 /// Judges a history whose last operations were asked of a cluster without faults.
 pub(crate) fn judge(guest: Guest, history: &[Operation]) {
     match guest {
         Guest::Ticket | Guest::Rash => tickets(history),
-        Guest::Kvdb => registers(history),
+        Guest::Kvdb => keys(history),
     }
 }
 
@@ -52,23 +52,40 @@ fn tickets(history: &[Operation]) {
     }
 }
 
-fn registers(history: &[Operation]) {
-    let mut keys: BTreeMap<&str, Vec<Operation>> = BTreeMap::new();
-    for operation in history {
-        match &operation.call {
-            Call::Set { key, .. } | Call::Get { key } | Call::Del { key } => {
-                keys.entry(key).or_default().push(operation.clone());
-            }
-            Call::Ticket | Call::Trap => {}
+/// The search of one run's history ends long before that.
+const STEPS_MAX: u64 = 10_000_000;
+
+/// What clients saw of each key is the history of one value that is written, read and deleted.
+fn keys(history: &[Operation]) {
+    let operations: Vec<_> = history.iter().filter_map(of_kvdb).collect();
+    match linearizability::check::<Kvdb>(&operations, STEPS_MAX) {
+        Verdict::Linearizable => {}
+        Verdict::Violation(violation) => {
+            report("linearizable keys", &format!("what clients saw of {} cannot be\n{violation}", violation.part));
+        }
+        Verdict::Undecided { part, steps } => {
+            report("linearizable keys", &format!("{part} is not decided after {steps} steps"));
         }
     }
-    for (key, operations) in keys {
-        match register::check(&operations) {
-            Answer::Possible => {}
-            Answer::Impossible => {
-                report("linearizable registers", &format!("what clients saw of {key} is no register's history"));
-            }
-            Answer::TooHard => crate::os::say(&format!("the history of {key} was too hard to check")),
-        }
-    }
+}
+
+fn of_kvdb(operation: &Operation) -> Option<linearizability::Operation<Kvdb>> {
+    let input = match &operation.call {
+        Call::Set { key, value } => KvdbInput::Set(key.clone(), value.clone()),
+        Call::Get { key } => KvdbInput::Get(key.clone()),
+        Call::Del { key } => KvdbInput::Del(key.clone()),
+        Call::Ticket | Call::Trap => return None,
+    };
+    let output = match &operation.outcome {
+        Outcome::Done => Some(KvdbOutput::Ok),
+        Outcome::Value(value) => Some(KvdbOutput::Value(value.clone())),
+        Outcome::Deleted(deleted) => Some(KvdbOutput::Deleted(i64::from(*deleted))),
+        Outcome::Ticket(_) | Outcome::Trapped | Outcome::Refused(_) | Outcome::Unknown(_) => None,
+    };
+    let outcome = match (output, &operation.outcome) {
+        (Some(output), _) => linearizability::Outcome::Returned { output, at: operation.returned },
+        (None, Outcome::Unknown(_)) => linearizability::Outcome::Unknown,
+        (None, _) => linearizability::Outcome::Refused,
+    };
+    Some(linearizability::Operation { client: operation.client, input, called: operation.invoked, outcome })
 }

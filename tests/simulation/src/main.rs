@@ -16,7 +16,6 @@ mod nemesis;
 mod node;
 mod os;
 mod plan;
-mod register;
 mod rng;
 mod run;
 mod telemetry;
