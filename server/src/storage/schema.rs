@@ -15,8 +15,8 @@
 //! row:     u8 version (1) │ u32 crc32c of the rest │ postcard
 //! ```
 //!
-//! Records follow each other without a hole, across rows too. Those at or below `Meta::purged` may still be there, in the
-//! row that also holds the first one kept.
+//! Records follow each other without a hole, across rows too. Those at or below `Meta::purged` are no part of the log, but
+//! may still be there: rows are removed in steps, and never the one that also holds the first record kept.
 
 use crate::proposal::Proposal;
 use crate::type_config::{Entry, LogId, NodeId, TypeConfig, Vote};
