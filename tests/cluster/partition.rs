@@ -1,6 +1,7 @@
 //! Nodes on machines of their own, between which packets vanish.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::Instant;
 use uhaha_tests::network::Network;
 use uhaha_tests::{Client, Cluster, Module, Value, ok, wait};
@@ -96,6 +97,7 @@ fn no_read_is_stale(network: &Network, args: &[&str]) {
     let other = cluster.follower();
     assert_eq!(cluster.client(leader).call(&["SET", "key", "old"]), ok());
     let done = AtomicBool::new(false);
+    let (answered, first_answer) = mpsc::channel();
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
             let mut client = cluster.client(leader);
@@ -104,10 +106,13 @@ fn no_read_is_stale(network: &Network, args: &[&str]) {
                 let begun = Instant::now();
                 if let Value::Bulk(value) = client.call(&["GET", "key"]) {
                     answers.push((begun, value));
+                    // Nobody listens any more after the first.
+                    let _ = answered.send(());
                 }
             }
             answers
         });
+        first_answer.recv().expect("the reader is answered while the network is whole");
         network.split(&machines(&[leader]));
         set(&cluster, other, "key", "new");
         let acknowledged = Instant::now();

@@ -1,13 +1,16 @@
-//! What writes cost while a node that is a million entries behind, and one that has nothing, catch up.
+//! What writes cost while a node that is a million entries behind, and nodes that have nothing, catch up.
 
 use super::show;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use uhaha_tests::{Cluster, Module, ok};
+use uhaha_tests::{Client, Cluster, Module, int, ok, wait};
 
 const ENTRIES: u64 = 1_000_000;
 /// Each has one command under way, since what one connection pipelines may become one entry.
 const WRITERS: u64 = 128;
+/// Empty nodes that join, one after the other: each takes too short for a percentile of its own.
+const JOINS: u64 = 10;
 /// Keys that the state has in the end.
 const KEYS: u64 = 200_000;
 
@@ -16,8 +19,8 @@ const FILLING: [&str; 5] = ["--nosync", "--batch-commands", "1", "--snapshot-log
 const MEASURING: [&str; 3] = ["--sync", "--batch-commands", "4096"];
 
 /// How long single writes take, one after the other, until `stop`.
-fn write(cluster: &Cluster, position: usize, client: u64, stop: &AtomicBool) -> Vec<Duration> {
-    let mut connection = cluster.client(position);
+fn write(address: SocketAddr, client: u64, stop: &AtomicBool) -> Vec<Duration> {
+    let mut connection = Client::connect(address);
     let mut took = Vec::new();
     for number in 0.. {
         if stop.load(Ordering::Relaxed) {
@@ -38,12 +41,11 @@ impl Drop for Stop<'_> {
     }
 }
 
-fn writes(cluster: &Cluster, position: usize, until: impl FnOnce()) -> Vec<Duration> {
+fn writes(address: SocketAddr, until: impl FnOnce()) -> Vec<Duration> {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let stop = &stop;
-        let clients: Vec<_> =
-            (0..4).map(|client| scope.spawn(move || write(cluster, position, client, stop))).collect();
+        let clients: Vec<_> = (0..4).map(|client| scope.spawn(move || write(address, client, stop))).collect();
         // Dropped when `until` fails too, so that the clients end.
         let stopping = Stop(stop);
         until();
@@ -83,19 +85,51 @@ fn while_nodes_catch_up() {
         cluster.restart_with(position, &MEASURING);
     }
     let leader = cluster.leader();
-    let other = 1 - leader;
+    let other = cluster.address(1 - leader);
     let settle = || std::thread::sleep(Duration::from_secs(10));
-    show("a write while all is quiet", writes(&cluster, other, settle));
+    show("a write while all is quiet", writes(other, settle));
     cluster.restart_launched_with(2, &MEASURING);
     let begun = Instant::now();
-    let took = writes(&cluster, other, || cluster.wait_for_log(2, leader));
+    let took = writes(other, || cluster.wait_for_log(2, leader));
     println!("caught up {ENTRIES} entries in {:.1?}", begun.elapsed());
     show("a write meanwhile", took);
-    let new = cluster.node("4").args(&FILLING).args(&MEASURING).args(&["--nonvoter"]);
-    let begun = Instant::now();
-    let mut started = None;
-    let took = writes(&cluster, other, || started = Some(new.start()));
-    println!("an empty node joined in {:.1?}", begun.elapsed());
-    show("a write meanwhile", took);
-    show("a write when all is quiet again", writes(&cluster, other, settle));
+    show("a write when all is quiet again", writes(other, settle));
+}
+
+#[test]
+#[ignore = "it takes minutes and is for a person to judge"]
+fn while_empty_nodes_join() {
+    let mut cluster = Cluster::start_with(Module::kvdb(), 3, &MEASURING);
+    let leader = cluster.leader();
+    let other = cluster.address(cluster.follower());
+    let value = "v".repeat(100);
+    let mut client = cluster.client(leader);
+    for first in (0..KEYS).step_by(1000) {
+        let set = |key: u64| vec!["SET".to_owned(), format!("key-{key}"), value.clone()];
+        client.pipeline(&(first..first + 1000).map(set).collect::<Vec<_>>());
+    }
+    for position in cluster.running() {
+        cluster.client(position).call(&["RAFT", "SNAPSHOT", "NOW"]);
+    }
+    let settle = || std::thread::sleep(Duration::from_secs(10));
+    show("a write while all is quiet", writes(other, settle));
+    let mut joins = Vec::new();
+    let mut meanwhile = Vec::new();
+    for _ in 0..JOINS {
+        let begun = Instant::now();
+        let mut new = 0;
+        meanwhile.extend(writes(other, || {
+            new = cluster.add(&["--nonvoter"]);
+            cluster.wait_for_log(new, leader);
+        }));
+        joins.push(begun.elapsed());
+        let name = (new + 1).to_string();
+        wait::until("the removal", || {
+            (cluster.client(leader).call(&["RAFT", "SERVER", "REMOVE", &name]) == int(1)).then_some(())
+        });
+        cluster.kill(new);
+    }
+    show("an empty node joins and has the state", joins);
+    show("a write meanwhile", meanwhile);
+    show("a write when all is quiet again", writes(other, settle));
 }

@@ -25,6 +25,8 @@ pub(crate) fn run() -> Result<()> {
     steps.run("format of the fuzz targets", &mut cargo(&fuzz, &["fmt", "--all", "--check"]))?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     steps.run("clippy", &mut cargo(&root, &clippy))?;
+    let figures = ["clippy", "--package", "uhaha-server", "--features", "figures", "--benches", "--locked", "--"];
+    steps.run("clippy of the figures", cargo(&root, &figures).args(["-D", "warnings"]))?;
     steps.run("clippy of the examples", &mut cargo(&examples, &clippy))?;
     steps.run("clippy of the bad guests", &mut cargo(&bad_guests, &clippy))?;
     // Beside the server, whose dependencies they share, and without libFuzzer, which is C++.

@@ -25,7 +25,7 @@ Usage: cargo xtask <task>
   bench            measure against redis-server; bench --help has the options
   hostile [WHICH]  clients that mean harm at full size, with others beside them; takes minutes
   soak             a cluster under load for hours, and whether anything grows; soak --help has the options
-  figures [WHICH]  how long a cluster is without a leader, what catching up, snapshots and reads cost; takes minutes
+  figures [WHICH]  how long a cluster is without a leader; what catching up, snapshots, reads and guarantees cost
   fuzz [TARGET]    fuzz what reads untrusted bytes; fuzz --help has the options
   fixtures         make the data directories of this version that later ones must read
   flips            damage every byte of them; flips --seed S --sample N damages some. Takes minutes

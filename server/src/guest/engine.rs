@@ -24,6 +24,7 @@ pub const THREAD_STACK_BYTES: usize = STACK_BYTES + (4 << 20);
 #[derive(Clone)]
 pub(crate) struct GuestEngine {
     pub(super) engine: Engine,
+    pub(super) code: Code,
     pub(super) memories: Arc<Memories>,
 }
 
@@ -54,7 +55,6 @@ impl Semantics {
         config
             .cranelift_nan_canonicalization(self.nan_canonicalization)
             .wasm_relaxed_simd(self.relaxed_simd)
-            .consume_fuel(true)
             .operator_cost(self.operator_cost.clone())
             .max_wasm_stack(self.stack_bytes);
     }
@@ -71,16 +71,20 @@ pub(super) fn fingerprint() -> String {
     Semantics::of_this_server().fingerprint()
 }
 
-/// How code is made from a module. A guest cannot tell.
+/// How code is made from a module. A guest within its limits cannot tell.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Code {
     /// The processor, if it is another than this one with all that it can do.
     pub(crate) target: Option<&'static str>,
     pub(crate) optimized: bool,
+    /// Whether it takes fuel. Only figures leave it out, to know what it costs; so with the next.
+    pub(crate) takes_fuel: bool,
+    /// Whether its call stack is counted.
+    pub(crate) counts_calls: bool,
 }
 
 impl Code {
-    pub(crate) const BEST: Code = Code { target: None, optimized: true };
+    pub(crate) const BEST: Code = Code { target: None, optimized: true, takes_fuel: true, counts_calls: true };
 }
 
 impl GuestEngine {
@@ -114,9 +118,10 @@ impl GuestEngine {
             // An address never moves, so bounds checks are left to the guard pages.
             .memory_may_move(false)
             .async_stack_size(2 * STACK_BYTES)
-            .parallel_compilation(true);
+            .parallel_compilation(true)
+            .consume_fuel(code.takes_fuel);
         adjust(&mut config);
-        Ok(GuestEngine { engine: Engine::new(&config)?, memories })
+        Ok(GuestEngine { engine: Engine::new(&config)?, code, memories })
     }
 
     /// What compiled code and its fuel depend on: engine version, settings, target and its processor features, and how

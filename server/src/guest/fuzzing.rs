@@ -57,7 +57,7 @@ fn rewritten(data: &[u8]) {
     let valid =
         |component: &[u8]| Validator::new_with_features(WasmFeatures::default()).validate_all(component).map(drop);
     if valid(&component).is_ok()
-        && let Ok((rewritten, _)) = instrument::instrument(&component)
+        && let Ok((rewritten, _)) = instrument::instrument(&component, true)
     {
         valid(&rewritten).expect("it was valid before");
     }

@@ -1,8 +1,10 @@
 //! One running copy of a guest: calls into it, and its state out of it and back.
 
+mod fuel;
 mod handles;
 mod portable;
 
+use self::fuel::Tank;
 use super::backtrace::Backtrace;
 use super::bindings::{Description, Token};
 use super::host::{HostShortage, HostState};
@@ -21,8 +23,6 @@ use wasmtime::component::{Func, InstancePre};
 use wasmtime::{Store, Trap};
 
 const WASM_PAGE_BYTES: usize = 1 << 16;
-/// Enough for whatever the host itself calls: getters, growth, `describe`.
-const FUEL_OF_HOST_CALLS: u64 = u64::MAX / 2;
 
 /// A command to run: its position in the description and the arguments after the name.
 #[derive(Clone, Copy, Debug)]
@@ -90,10 +90,7 @@ pub struct Instance {
     store: Store<HostState>,
     exports: Exports,
     limits: Limits,
-    /// The fuel that the running call began with.
-    fuel_given: u64,
-    /// What calls that succeeded have taken.
-    fuel_taken: u64,
+    fuel: Tank,
     plan: Arc<Plan>,
     source: SharedSource,
     /// The guest's memories, and the keepers'.
@@ -122,8 +119,8 @@ impl Instance {
         let state = HostState::new(shared.clone(), limits, parts.log_lines_per_second);
         let mut store = Store::new(&parts.engine.engine, state);
         store.limiter(|state| state);
-        let broken = |error: wasmtime::Error| Failure::Host(Fault::because("preparing an instance failed", error));
-        store.set_fuel(limits.start_fuel_max).map_err(broken)?;
+        let mut fuel = Tank::new(parts.engine.code.takes_fuel);
+        fuel.fill(&mut store, limits.start_fuel_max).map_err(Failure::Host)?;
         let (instance, made) = parts.engine.memories.made_by(|| parts.pre.instantiate(&mut store));
         let planned = || parts.plan.memories.iter().zip(&made);
         let of_kind = |keeper| planned().filter(move |(kind, _)| (**kind == PlannedMemory::Keeper) == keeper);
@@ -166,8 +163,7 @@ impl Instance {
             store,
             exports,
             limits,
-            fuel_given: limits.start_fuel_max,
-            fuel_taken: 0,
+            fuel,
             plan: Arc::clone(parts.plan),
             source: shared,
             memories,
@@ -237,7 +233,7 @@ impl Instance {
 
     /// Fuel of the calls that succeeded since this was last asked.
     pub fn take_fuel(&mut self) -> u64 {
-        std::mem::take(&mut self.fuel_taken)
+        self.fuel.take_taken()
     }
 
     /// What it may use from now on. Memory that it has already it keeps.
@@ -506,21 +502,19 @@ impl Instance {
     }
 
     fn refuel(&mut self, fuel: u64) -> Result<(), Failure> {
-        self.fuel_given = fuel;
         self.store.data_mut().memory_refused = false;
-        let set = self.store.set_fuel(fuel);
-        set.map_err(|error| Failure::Host(Fault::because("setting fuel failed", error)))
+        self.fuel.fill(&mut self.store, fuel).map_err(Failure::Host)
     }
 
     fn refuel_for_host(&mut self) -> Result<(), Fault> {
-        self.store.set_fuel(FUEL_OF_HOST_CALLS).map_err(|error| Fault::because("setting fuel failed", error))
+        self.fuel.fill_for_host(&mut self.store)
     }
 
     /// Sorts an error of a call, and refuses handles left open that no image could hold.
     fn checked<T>(&mut self, result: wasmtime::Result<T>) -> Result<T, Failure> {
         let value = result.map_err(|error| {
             self.backtrace = Backtrace::of(&error);
-            failure(error, &self.store, &self.keepers, self.fuel_given)
+            failure(error, &self.store, &self.keepers, self.fuel.given())
         })?;
         if self.uses_resources
             && let Some(held) = self.unkeepable()
@@ -531,9 +525,7 @@ impl Instance {
                  wasm32-unknown-unknown, or as a core module, and use the host's log"
             )));
         }
-        let left = self.store.get_fuel();
-        let left = left.map_err(|error| Failure::Host(Fault::because("reading the fuel failed", error)))?;
-        self.fuel_taken = self.fuel_taken.saturating_add(self.fuel_given.saturating_sub(left));
+        self.fuel.settle(&self.store).map_err(Failure::Host)?;
         Ok(value)
     }
 }

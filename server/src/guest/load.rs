@@ -109,7 +109,7 @@ impl Guest {
         wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::default())
             .validate_all(&component)
             .map_err(|error| Error::Invalid(error.into()))?;
-        let (rewritten, plan) = instrument::instrument(&component)?;
+        let (rewritten, plan) = instrument::instrument(&component, code.counts_calls)?;
         let started = Instant::now();
         let component =
             Cache::new(&engine, cache).component(&rewritten).map_err(|error| Error::Compile(error.into()))?;

@@ -36,6 +36,8 @@ mod wasi;
 
 pub use crate::settings::Limits;
 pub use backtrace::Backtrace;
+#[cfg(feature = "figures")]
+pub(crate) use engine::Code;
 pub use engine::THREAD_STACK_BYTES;
 pub use handles::Handles;
 pub use image::Image;

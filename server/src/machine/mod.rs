@@ -12,6 +12,8 @@ mod digest;
 pub(crate) mod fuzzing;
 mod obedience;
 mod offline;
+#[cfg(feature = "figures")]
+pub mod overhead;
 mod portable;
 mod replica;
 pub mod snapshot;

@@ -121,6 +121,7 @@ fn worker(options: Options, shared: Arc<Shared>, jobs: mpsc::WeakSender<Job>) ->
         audit: Audit { standing, ..Audit::default() },
         tail: Tail::default(),
         jobs,
+        digesting: None,
         held: VecDeque::new(),
         compared: 0,
         replay,

@@ -20,6 +20,7 @@ use openraft::EntryPayload;
 use openraft::storage::ApplyResponder;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
@@ -85,7 +86,9 @@ pub(super) struct Worker {
     pub(super) tail: Tail,
     /// Where digests come back to that other threads make.
     pub(super) jobs: mpsc::WeakSender<Job>,
-    /// Jobs that wait for the end of a doubt or a quarantine.
+    /// The thread that makes the digest of a marked state, whose image it has a share in.
+    pub(super) digesting: Option<JoinHandle<()>>,
+    /// Jobs that wait for the end of a doubt, a quarantine or, if they want an image, of such a thread.
     pub(super) held: VecDeque<Job>,
     /// The last entry whose digests were compared: it is not applied yet if they raised a doubt.
     pub(super) compared: u64,
@@ -167,6 +170,8 @@ impl Worker {
             (_, Job::AppliedState { state }) => {
                 let _ = state.send((self.applied, self.membership.clone()));
             }
+            // To take an image while the last one is in use, all of it would have to be copied at once.
+            (_, job @ Job::Checkpoint { .. }) if self.is_digesting() => self.held.push_back(job),
             (_, Job::Checkpoint { state }) => {
                 let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
                 let started = Instant::now();
@@ -183,8 +188,10 @@ impl Worker {
                 self.resume()?;
             }
             (_, Job::Marked { marked }) => {
+                self.digesting = None;
                 self.mark(marked?);
                 self.publish();
+                self.resume()?;
             }
             (_, Job::Compare { theirs }) => {
                 let compared = self.shared.lock_digests().compare(&theirs);
@@ -262,12 +269,18 @@ impl Worker {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("digest".to_owned()).spawn(make);
-        if thread.is_err() {
-            let digests = checkpoint.digests;
-            self.mark(Digests { state: Some(checkpoint.digest(digests.index)?), ..digests });
+        match std::thread::Builder::new().name("digest".to_owned()).spawn(make) {
+            Ok(thread) => self.digesting = Some(thread),
+            Err(_) => {
+                let digests = checkpoint.digests;
+                self.mark(Digests { state: Some(checkpoint.digest(digests.index)?), ..digests });
+            }
         }
         Ok(())
+    }
+
+    fn is_digesting(&self) -> bool {
+        self.digesting.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
     /// Takes note of the digest of the state after a mark, and compares it with a leader's that came before it.

@@ -12,9 +12,10 @@ use wasm_encoder::{
 };
 use wasmparser::{Instance, InstantiationArgKind, Parser};
 
-/// The rewritten component and what it offers. `wasm` is a component that has been validated.
-pub(crate) fn instrument(wasm: &[u8]) -> Result<(Vec<u8>, Plan), Error> {
-    let survey = Survey::of(Parser::new(0), wasm, wasm, "", &[])?;
+/// The rewritten component, whose calls are counted or not, and what it offers. `wasm` is a component that has been
+/// validated.
+pub(crate) fn instrument(wasm: &[u8], counts_calls: bool) -> Result<(Vec<u8>, Plan), Error> {
+    let survey = Survey::of(Parser::new(0), wasm, wasm, "", &[], counts_calls)?;
     let keepers = survey.keepers;
     if keepers > KEEPERS_MAX {
         return Err(Error::TooManyInstances { count: keepers });

@@ -23,8 +23,11 @@ pub(super) struct CoreModule {
 
 impl CoreModule {
     /// Rewrites a module. `name` is how messages call it.
-    pub(super) fn new(name: &str, wasm: &[u8]) -> Result<CoreModule, Error> {
-        let found = Found::scan(name, wasm)?;
+    pub(super) fn new(name: &str, wasm: &[u8], counts_calls: bool) -> Result<CoreModule, Error> {
+        let mut found = Found::scan(name, wasm)?;
+        if !counts_calls {
+            found.frames.fill(None);
+        }
         let mut module = CoreModule {
             bytes: wasm.to_vec(),
             globals: found.globals.iter().map(|(index, ty)| (global(*index), *ty)).collect(),

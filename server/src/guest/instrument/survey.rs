@@ -57,6 +57,7 @@ impl Survey {
         whole: &[u8],
         path: &str,
         outer: &[&Survey],
+        counts_calls: bool,
     ) -> Result<Survey, Error> {
         let mut survey = Survey::default();
         let (mut parser, mut rest) = (parser, wasm);
@@ -67,7 +68,7 @@ impl Survey {
                 Payload::ModuleSection { unchecked_range, .. } => {
                     rest = &rest[unchecked_range.len()..];
                     let name = format!("{path}{}", survey.modules.len());
-                    let module = Rc::new(CoreModule::new(&name, &whole[unchecked_range])?);
+                    let module = Rc::new(CoreModule::new(&name, &whole[unchecked_range], counts_calls)?);
                     survey.defined_modules.push(Rc::clone(&module));
                     survey.modules.push(module);
                 }
@@ -75,7 +76,7 @@ impl Survey {
                     rest = &rest[unchecked_range.len()..];
                     let path = format!("{path}{}/", survey.components.len());
                     let outer: Vec<&Survey> = outer.iter().copied().chain([&survey]).collect();
-                    let nested = Survey::of(parser, &whole[unchecked_range], whole, &path, &outer)?;
+                    let nested = Survey::of(parser, &whole[unchecked_range], whole, &path, &outer, counts_calls)?;
                     let nested = Rc::new(nested);
                     survey.defined_components.push(Rc::clone(&nested));
                     survey.components.push(nested);

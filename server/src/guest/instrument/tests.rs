@@ -5,7 +5,7 @@ mod stack;
 use super::*;
 
 fn instrumented(wat: &str) -> Result<Plan, Error> {
-    instrument(&wat::parse_str(wat).unwrap()).map(|(_, plan)| plan)
+    instrument(&wat::parse_str(wat).unwrap(), true).map(|(_, plan)| plan)
 }
 
 fn module(body: &str) -> String {

@@ -111,7 +111,7 @@ fn a_component_around_another_that_knows_resources_keeps_none() {
         (alias export $s \"output-stream\" (type $t))
         (core module $m (memory 1)) (core instance (instantiate $m))";
     let resources = |wat: &str| {
-        let (rewritten, plan) = crate::guest::instrument::instrument(&wat::parse_str(wat).unwrap()).unwrap();
+        let (rewritten, plan) = crate::guest::instrument::instrument(&wat::parse_str(wat).unwrap(), true).unwrap();
         wasmparser::Validator::new().validate_all(&rewritten).unwrap();
         plan.resources.len()
     };

@@ -54,7 +54,8 @@ fn other_processors_and_other_optimizations_change_no_reply_no_fuel_and_no_byte(
     for (module, lines) in GUESTS {
         let best = outcome(Code::BEST, module, lines);
         assert!(best.0.iter().all(|reply| !reply.starts_with('-')), "{:?}", best.0);
-        for code in [Code { target: BASELINE, optimized: true }, Code { target: BASELINE, optimized: false }] {
+        for optimized in [true, false] {
+            let code = Code { target: BASELINE, optimized, ..Code::BEST };
             let other = outcome(code, module, lines);
             assert_eq!(other.0, best.0, "{code:?}");
             assert_eq!(other.1, best.1, "{code:?}");

@@ -89,7 +89,7 @@ impl Rig {
 }
 
 pub(super) fn rewritten(wat: &str) -> (Vec<u8>, Plan) {
-    instrument(&wat::parse_str(wat).unwrap()).unwrap()
+    instrument(&wat::parse_str(wat).unwrap(), true).unwrap()
 }
 
 /// Runs a test that may use all of a guest's stack.
