@@ -1,7 +1,7 @@
 //! A leader that is killed, that leaves, that hands over: what clients see of it.
 
 use crate::load::Load;
-use uhaha_tests::{Cluster, Module, Value, ok};
+use uhaha_tests::{Client, Cluster, Module, Value, ok, wait};
 
 /// Clients of other nodes see nothing but a pause, clients of the killed node their own broken connection, and no
 /// acknowledged ticket is lost or given again.
@@ -66,6 +66,20 @@ fn removing_the_leader_is_seen_by_no_client_of_another_node() {
     for client in load.stop() {
         assert_eq!((client.errors, client.broken), (vec![], 0));
     }
+}
+
+/// A node that waits to become a member answers clients already, and ends as any other does.
+#[test]
+fn a_node_that_still_joins_ends_with_0_at_a_signal() {
+    let mut cluster = Cluster::start(Module::kvdb(), 2);
+    let leader = cluster.leader();
+    // Without the other nobody can be admitted.
+    cluster.kill(1 - leader);
+    let mut new = cluster.node("3").launch();
+    wait::until("an answer", || Client::try_connect(new.address())?.try_call(&["PING"]));
+    new.signal(rustix::process::Signal::TERM);
+    let ended = new.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
 /// SIGTERM and SHUTDOWN hand over first: clients of other nodes are not even held up.

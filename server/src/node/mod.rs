@@ -44,6 +44,8 @@ pub struct Node {
     asked: CancellationToken,
     /// Cancelled when sessions and connections must end.
     stop: CancellationToken,
+    /// Waits for signals.
+    signals: JoinHandle<()>,
     connections: TaskTracker,
     accepting: JoinHandle<()>,
     /// Held for its lock.
@@ -141,22 +143,31 @@ impl Node {
             asked.clone(),
             stop.clone(),
         )?;
+        // Before this a signal just ends the process; whoever is served is to see a good end.
+        let signals = stop_on_signal(asked.clone())?;
         reception.open_to_clients(Arc::new(dispatcher));
         tokio::spawn(credentials.follow(stop.clone()));
-        if identity.standing == Standing::Member {
-            tokio::spawn(check_in(cluster.clone()));
-        } else {
-            let addresses: Vec<String> = config.join.iter().map(Address::to_string).collect();
-            cluster.join(&addresses, !config.nonvoter).await?;
-            data.joined(identity).await?;
+        let entering = async {
+            if identity.standing == Standing::Member {
+                tokio::spawn(check_in(cluster.clone()));
+            } else {
+                let addresses: Vec<String> = config.join.iter().map(Address::to_string).collect();
+                cluster.join(&addresses, !config.nonvoter).await?;
+                data.joined(identity).await?;
+            }
+            tracing::info!(node = config.node_name, address, elapsed = ?started.elapsed(), "ready");
+            Ok::<_, StartError>(())
+        };
+        tokio::select! {
+            entered = entering => entered?,
+            // A node that was still joining tries again at its next start.
+            () = asked.cancelled() => {}
         }
-        tracing::info!(node = config.node_name, address, elapsed = ?started.elapsed(), "ready");
-        Ok(Node { config, cluster, alarm, asked, stop, connections, accepting, _data: data.dir })
+        Ok(Node { config, cluster, alarm, asked, stop, signals, connections, accepting, _data: data.dir })
     }
 
     /// Serves until a signal, `SHUTDOWN` or a fault; an error is the fault.
     pub async fn run(self) -> Result<(), String> {
-        let signals = stop_on_signal(self.asked.clone()).map_err(|error| error.to_string())?;
         if self.config.init_run_quit {
             self.asked.cancel();
         }
@@ -180,7 +191,7 @@ impl Node {
             let left = self.connections.len();
             tracing::warn!(connections = left, "commands still running after --drain-timeout are abandoned");
         }
-        signals.abort();
+        self.signals.abort();
         match fault {
             Some(fault) => Err(fault),
             None => {
@@ -228,7 +239,7 @@ fn load(config: &Config) -> Result<Arc<Guest>, StartError> {
 }
 
 /// SIGTERM and SIGINT stop the node as `SHUTDOWN` does.
-fn stop_on_signal(shutdown: CancellationToken) -> Result<tokio::task::JoinHandle<()>, StartError> {
+fn stop_on_signal(shutdown: CancellationToken) -> Result<JoinHandle<()>, StartError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
     Ok(tokio::spawn(async move {
