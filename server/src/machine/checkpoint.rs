@@ -75,8 +75,9 @@ pub(super) struct Journal {
 /// Repeating this many commands takes some milliseconds.
 const COMMANDS_MAX: usize = 65_536;
 const BYTES_MAX: usize = 64 << 20;
-/// A checkpoint costs about as much for a page as repeating this many commands, so a large state is copied seldom.
-const COMMANDS_PER_PAGE: usize = 8;
+/// A checkpoint costs about as much for a page as running two commands. So it takes a tenth of the time at most, and to
+/// go back never takes longer than what is gone back over.
+const COMMANDS_PER_PAGE: usize = 20;
 /// While the last checkpoint is still being copied or written to disk, another would have to copy the whole state, so
 /// this many times more is waited for.
 const PATIENCE: usize = 4;
