@@ -32,8 +32,10 @@ fn a_node_that_was_away_catches_up_by_log_or_by_snapshot_while_writes_go_on() {
     for position in cluster.running() {
         cluster.client(position).call(&["RAFT", "SNAPSHOT", "NOW"]);
     }
-    // Until the log begins later than what the node has, it would not need the snapshot.
-    wait::until("the purge", || (cluster.number(leader, "purged_index") > 0).then_some(()));
+    // Until the log begins later than what the node has, it would not need the snapshot; whoever leads by then.
+    for position in cluster.running() {
+        wait::until("the purge", || (cluster.number(position, "purged_index") > 0).then_some(()));
+    }
     cluster.restart(away);
     let new = cluster.add(&[]);
     set_many(&mut cluster.client(leader), "meanwhile", 1000);
