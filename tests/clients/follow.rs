@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use uhaha_tests::{Cluster, Module, Value, ok, wait};
+use uhaha_tests::{Cluster, Module, Value, wait};
 
 const PAGE: &str = include_str!("../../docs/src/clients.md");
 
@@ -168,9 +168,7 @@ fn wait_for(tickets: usize, seen: &Mutex<Seen>) {
 /// Leaders that hand over, and at last one that is killed.
 fn change_leaders(name: &str, cluster: &mut Cluster, seen: &Mutex<Seen>) {
     for to in [1, 2, 1] {
-        let node = (to + 1).to_string();
-        assert_eq!(cluster.client(0).call(&["RAFT", "TRANSFER", &node]), ok());
-        assert_eq!(cluster.leader(), to);
+        cluster.lead(to);
         wait_for(50, seen);
     }
     assert_eq!(seen.lock().unwrap().errors, Vec::<String>::new(), "{name}: a transfer is not seen");

@@ -11,7 +11,7 @@ fn the_last_node_goes_on_alone_with_everything_acknowledged() {
     let mut cluster = Cluster::start_with(Module::kvdb(), 3, &["--leader-wait", "200ms"]);
     let mut client = cluster.client(cluster.leader());
     for number in 0..200 {
-        assert_eq!(client.call(&["SET", &format!("key-{number}"), &number.to_string()]), ok());
+        assert_eq!(client.insist(&["SET", &format!("key-{number}"), &number.to_string()]), ok());
     }
     let left = cluster.follower();
     cluster.wait_for_log(left, cluster.leader());

@@ -78,7 +78,7 @@ const ENGINE: &str = "UHAHA_ENGINE_REVISION";
 #[test]
 fn a_cluster_moves_to_another_engine_once_every_voter_has_it() {
     let mut cluster = Cluster::start_with(Module::hostile(), 3, &["--leader-wait", "200ms"]);
-    assert_eq!(cluster.client(0).call(&["INCR"]), int(1));
+    assert_eq!(cluster.client(0).insist(&["INCR"]), int(1));
     let order = leader_last(&cluster);
     for position in &order {
         assert_eq!(own(&cluster, *position, &["GET"]).array()[0], int(1));
@@ -93,10 +93,10 @@ fn a_cluster_moves_to_another_engine_once_every_voter_has_it() {
     }
     let leader = cluster.leader();
     cluster.client(leader).call(&["INCR"]).assert_error("CLUSTERDOWN ");
-    assert_eq!(cluster.client(leader).call(&["GET"]).array()[0], int(1), "reads need no entry");
+    assert_eq!(cluster.client(leader).insist(&["GET"]).array()[0], int(1), "reads need no entry");
     cluster.restart(order[2]);
     wait::until("the new engine", || limit(&cluster, leader, "engine").ends_with("/next").then_some(()));
-    assert_eq!(cluster.client(leader).call(&["INCR"]), int(2));
+    assert_eq!(cluster.client(leader).insist(&["INCR"]), int(2));
     for position in cluster.running() {
         assert_eq!(own(&cluster, position, &["GET"]).array()[0], int(2));
     }

@@ -23,12 +23,6 @@ fn machine_time(client: &mut Client, series: &str) -> u64 {
     texts.last().unwrap().split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-fn lead(cluster: &Cluster, position: usize) {
-    let name = (position + 1).to_string();
-    wait::until("the transfer", || (cluster.client(position).call(&["RAFT", "TRANSFER", &name]) == ok()).then_some(()));
-    assert_eq!(cluster.leader(), position);
-}
-
 /// Three nodes, of which the first follows an NTP server that is an hour ahead.
 fn cluster_with_one_ahead(ntp: &FakeServer) -> Cluster {
     let mut cluster = Cluster::empty(Module::timeseries(), &[]);
@@ -44,13 +38,13 @@ fn cluster_with_one_ahead(ntp: &FakeServer) -> Cluster {
 fn time_goes_on_and_never_back_when_a_leader_that_is_ahead_hands_over() {
     let ntp = FakeServer::start(3600);
     let cluster = cluster_with_one_ahead(&ntp);
-    lead(&cluster, 0);
+    cluster.lead(0);
     let mut client = cluster.client(1);
     let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     let mut last = machine_time(&mut client, "series");
     assert!(last > system + HOUR * 9 / 10, "the leader's clock is the machine's");
     for leader in [1, 2, 0, 2] {
-        lead(&cluster, leader);
+        cluster.lead(leader);
         let first = machine_time(&mut client, "series");
         assert!(first > last, "{first} after {last}");
         // It is never slower than nine tenths, so nothing that waits for time waits for the hour to be over.
@@ -70,12 +64,12 @@ fn time_goes_on_and_never_back_when_a_leader_that_is_ahead_hands_over() {
 fn a_leader_says_whose_clock_is_far_from_the_quorums() {
     let ntp = FakeServer::start(3600);
     let cluster = cluster_with_one_ahead(&ntp);
-    lead(&cluster, 0);
+    cluster.lead(0);
     let said = cluster.server(0).wait_for_log("this leader's clock is far from its quorum's");
     assert!(said.contains("node=\"1\"") && said.contains("+3") && said.contains("others=\"2 -3"), "{said}");
     wait::until("the skew in INFO", || (skew_us(&cluster, 0)? > 3_500_000_000).then_some(()));
     wait::until("the others' skew", || (skew_us(&cluster, 1)?.abs() < 1_000_000).then_some(()));
-    lead(&cluster, 1);
+    cluster.lead(1);
     let said = cluster.server(1).wait_for_log("a node's clock is far from its quorum's");
     assert!(said.contains("node=\"1\""), "{said}");
     // Once the clock is right again, that is said too.

@@ -113,7 +113,7 @@ fn a_redirecting_node_holds_commands_until_there_is_a_leader() {
             // For a moment the old one may not be known to be dead.
             Value::Error(error) if error == moved => None,
             Value::Error(error) if error.starts_with("MOVED 0 ") => Some(()),
-            Value::Integer(1) => Some(()),
+            Value::Integer(_) => Some(()),
             other => panic!("TICKET gave {other:?}"),
         });
     }
@@ -129,12 +129,12 @@ fn a_new_leader_is_announced_to_sentinels_clients() {
         client.call(&["SUBSCRIBE", "+switch-master"]);
     }
     let new = (old + 1) % 3;
-    let name = (new + 1).to_string();
-    assert_eq!(pushed.call(&["RAFT", "TRANSFER", &name]), ok(), "RESP3 does both on one connection");
+    cluster.lead(new);
     let at = |position: usize| cluster.address(position).to_string().replace(':', " ");
     let event = [bulk("message"), bulk("+switch-master"), bulk(&format!("uhaha {} {}", at(old), at(new)))];
     assert_eq!(plain.receive(), Value::Array(event.to_vec()));
     assert_eq!(pushed.receive(), Value::Push(event.to_vec()));
+    assert_eq!(pushed.call(&["PING"]).text(), "PONG", "RESP3 does both on one connection");
     for position in 0..3 {
         let mut client = cluster.client(position);
         let address = wait::until("the new address", || {
@@ -148,14 +148,14 @@ fn a_new_leader_is_announced_to_sentinels_clients() {
 
 #[test]
 fn a_node_reads_its_own_state_if_it_is_asked_to() {
-    let mut cluster = Cluster::start_with(Module::kvdb(), 3, &["--leader-wait", "300ms", "--max-staleness", "2s"]);
+    let mut cluster = Cluster::start_with(Module::kvdb(), 3, &["--leader-wait", "300ms", "--max-staleness", "4s"]);
     let follower = cluster.follower();
     let mut client = cluster.client(follower);
     client.call(&["READONLY"]);
     for number in 0..200 {
         let value = number.to_string();
-        assert_eq!(client.call(&["SET", "key", &value]), ok());
-        assert_eq!(client.call(&["GET", "key"]).text(), value, "it reads what it has written");
+        assert_eq!(client.insist(&["SET", "key", &value]), ok());
+        assert_eq!(client.insist(&["GET", "key"]).text(), value, "it reads what it has written");
     }
     // Alone, it answers for as long as what it has is new enough, and not a moment longer.
     for position in 0..3 {
@@ -182,7 +182,7 @@ fn open_reads_need_nobody_else() {
     let mut cluster = Cluster::start_with(Module::kvdb(), 3, &args);
     let follower = cluster.follower();
     let mut client = cluster.client(follower);
-    assert_eq!(client.call(&["SET", "key", "1"]), ok());
+    assert_eq!(client.insist(&["SET", "key", "1"]), ok());
     for position in 0..3 {
         if position != follower {
             cluster.kill(position);
@@ -204,8 +204,7 @@ fn reads_by_lease_see_every_write() {
         assert_eq!(clients[number % 3].call(&["SET", "key", &value]), ok());
         assert_eq!(clients[(number + 1) % 3].call(&["GET", "key"]).text(), value);
         if number % 50 == 49 {
-            let name = (number / 50 % 3 + 1).to_string();
-            assert_eq!(clients[0].call(&["RAFT", "TRANSFER", &name]), ok());
+            cluster.lead(number / 50 % 3);
         }
     }
     let leader = cluster.leader();

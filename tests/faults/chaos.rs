@@ -245,8 +245,8 @@ impl Chaos<'_> {
     fn fill_a_disk(&mut self) -> bool {
         let Some(position) = self.fleet.small_disk() else { return false };
         let ballast = self.fleet.fill_disk(position);
-        // The file of the log has room for some more entries.
-        self.fleet.wait_for_fault(position, "log.redb");
+        // The file of the log has room for some more entries; a snapshot may be what finds none.
+        self.fleet.wait_for_fault(position, "No space left on device");
         fs::remove_file(ballast).unwrap();
         self.fleet.restart(position);
         true

@@ -1,7 +1,10 @@
 //! Clients that do not stop, and a record of all that they saw.
 
+use crate::libraries::Kind;
+use crate::run::note;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -126,10 +129,10 @@ impl<M: Work> Record<M> {
         self.begun.elapsed().as_nanos() as u64
     }
 
-    /// One operation, recorded; whether the connection is good for another.
-    pub(crate) fn run(&self, number: usize, client: &mut Client, input: M::Input) -> bool {
+    /// One operation, recorded; whether the client may ask for another there.
+    pub(crate) fn run(&self, number: usize, input: M::Input, ask: impl FnOnce(&[&str]) -> Option<Value>) -> bool {
         let called = self.now();
-        let reply = client.try_call(&M::words(&input));
+        let reply = ask(&M::words(&input));
         let at = self.now();
         let is_alive = reply.is_some();
         let outcome = self.outcome(&input, reply, at);
@@ -143,6 +146,14 @@ impl<M: Work> Record<M> {
             self.operations.lock().unwrap().push(Operation { client: number, input, called, outcome });
         }
         is_good
+    }
+
+    /// Whether an operation of this client has returned.
+    pub(crate) fn has_answered(&self, client: usize) -> bool {
+        let has_returned = |operation: &Operation<M>| {
+            operation.client == client && matches!(operation.outcome, Outcome::Returned { .. })
+        };
+        self.operations.lock().unwrap().iter().any(has_returned)
     }
 
     fn outcome(&self, input: &M::Input, reply: Option<Value>, at: u64) -> Outcome<M::Output> {
@@ -183,11 +194,37 @@ impl<M: Work> Record<M> {
             for _ in 0..random.usize(50..500) {
                 let unique = self.unique.fetch_add(1, Ordering::Relaxed);
                 let input = M::next(&mut random, unique);
-                if self.done.load(Ordering::Relaxed) || !self.run(number, &mut client, input) {
+                if self.done.load(Ordering::Relaxed) || !self.run(number, input, |words| client.try_call(words)) {
                     break;
                 }
                 // So that a run has no more operations than can be judged in a moment.
                 thread::sleep(Duration::from_micros(random.u64(500..6000)));
+            }
+        }
+    }
+
+    /// A client that is a library, and finds by itself whom to ask.
+    pub(crate) fn library(
+        &self,
+        number: usize,
+        kind: Kind,
+        addresses: &[SocketAddr],
+        dir: &Path,
+        mut random: fastrand::Rng,
+    ) {
+        let mut addresses = addresses.to_vec();
+        random.shuffle(&mut addresses);
+        while !self.done.load(Ordering::Relaxed) {
+            let mut process = kind.start(&addresses, dir);
+            while !process.is_lost() && !self.done.load(Ordering::Relaxed) {
+                let unique = self.unique.fetch_add(1, Ordering::Relaxed);
+                let is_good = self.run(number, M::next(&mut random, unique), |words| {
+                    let known = process.ask(words);
+                    known.map_err(|why| note(&dir.join("libraries.log"), &format!("{}: {why}", kind.name()))).ok()
+                });
+                // As our own; after a failure longer, so that few outcomes are unknown.
+                let pause = if is_good { 500..6000 } else { 50_000..200_000 };
+                thread::sleep(Duration::from_micros(random.u64(pause)));
             }
         }
     }

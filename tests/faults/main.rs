@@ -14,6 +14,7 @@
 
 mod chaos;
 mod fleet;
+mod libraries;
 mod load;
 mod report;
 mod run;
@@ -52,6 +53,7 @@ fn no_fault_loses_or_repeats_what_was_acknowledged() {
     let runs = number("UHAHA_FAULTS_RUNS").unwrap_or(2);
     let seconds = number("UHAHA_FAULTS_SECONDS").unwrap_or(8);
     let until = number("UHAHA_FAULTS_HOURS").map(|hours| Instant::now() + Duration::from_secs(hours * 3600));
+    libraries::say_what_is_missing();
     let mut report = Report::default();
     for seed in seed.. {
         let is_over = until.map_or(report.runs() as u64 >= runs, |until| Instant::now() >= until);

@@ -13,7 +13,10 @@ const SHOWN_LINES: usize = 60;
 impl Facts {
     /// For `Report::take` in another process.
     pub(crate) fn tell(&self) {
-        let Facts { kind, faults, operations, unknown, stale_reads } = self;
+        let Facts { kind, faults, operations, unknown, stale_reads, libraries } = self;
+        for (name, returned, unknown) in libraries {
+            println!("\n{MARK}\tlibrary\t{name}\t{returned}\t{unknown}");
+        }
         for (fault, gap) in faults {
             println!("\n{MARK}\tfault\t{fault}\t{}", gap.as_millis());
         }
@@ -25,6 +28,8 @@ impl Facts {
 pub(crate) struct Report {
     /// By fault: how often, and the longest time without an acknowledged write.
     faults: BTreeMap<String, (usize, Duration)>,
+    /// By library and way: operations that returned, and that are unknown.
+    libraries: BTreeMap<String, (usize, usize)>,
     operations: u64,
     unknown: u64,
     stale_reads: u64,
@@ -50,6 +55,11 @@ impl Report {
                     let (count, of_fault) = self.faults.entry(fault.to_owned()).or_default();
                     *count += 1;
                     *of_fault = gap.max(*of_fault);
+                }
+                [_, "library", name, returned, unknown] => {
+                    let (all_returned, all_unknown) = self.libraries.entry(name.to_owned()).or_default();
+                    *all_returned += returned.parse::<usize>().unwrap();
+                    *all_unknown += unknown.parse::<usize>().unwrap();
                 }
                 [_, "end", kind, operations, unknown, stale_reads] => {
                     let faults: Vec<String> =
@@ -80,10 +90,14 @@ impl Report {
     }
 
     pub(crate) fn print(&self) {
-        let Report { faults, operations, unknown, stale_reads, passed, failed } = self;
-        println!("\n| fault | times | longest gap |\n|---|---|---|");
+        let Report { faults, libraries, operations, unknown, stale_reads, passed, failed } = self;
+        println!("\n| fault | times | longest gap |\n|---|--:|--:|");
         for (fault, (count, gap)) in faults {
-            println!("| {fault} | {count} | {:.1} s |", gap.as_secs_f64());
+            println!("| {fault} | {count} | {:.2} s |", gap.as_secs_f64());
+        }
+        println!("\n| library | operations | of unknown outcome |\n|---|--:|--:|");
+        for (name, (returned, unknown)) in libraries {
+            println!("| {name} | {returned} | {unknown} |");
         }
         println!(
             "\n{passed} runs passed, {} failed; {operations} operations, {unknown} of unknown outcome, \

@@ -2,20 +2,24 @@
 
 use crate::chaos::{Chaos, Fault};
 use crate::fleet::Fleet;
+use crate::libraries::Kind;
 use crate::load::{Record, Work};
 use crate::{stale, verify};
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
-use uhaha_tests::linearizability::{Counter, Kvdb, Outcome};
+use uhaha_tests::linearizability::{Counter, Kvdb, Operation, Outcome};
 use uhaha_tests::network::{Network, TEST};
 use uhaha_tests::ntp::FakeServer;
 use uhaha_tests::{Module, wait};
 
 const CLIENTS: usize = 8;
+/// How many of these are libraries.
+const LIBRARIES: usize = 3;
 const READERS: usize = 2;
 pub(crate) const MAX_STALENESS: Duration = Duration::from_secs(2);
 
@@ -28,6 +32,8 @@ pub(crate) struct Plan {
     clocks: bool,
     lease_reads: bool,
     often_snapshots: bool,
+    /// Which clients are libraries.
+    libraries: BTreeMap<usize, Kind>,
     random: fastrand::Rng,
 }
 
@@ -39,6 +45,8 @@ pub(crate) struct Facts {
     pub(crate) operations: usize,
     pub(crate) unknown: usize,
     pub(crate) stale_reads: usize,
+    /// Of each client that is a library: what it was, and how many of its operations returned and are unknown.
+    pub(crate) libraries: Vec<(String, usize, usize)>,
 }
 
 impl Plan {
@@ -52,6 +60,7 @@ impl Plan {
             clocks: random.u8(..3) == 0,
             lease_reads: random.u8(..4) == 0,
             often_snapshots: random.bool(),
+            libraries: libraries(seed),
             random,
         }
     }
@@ -117,9 +126,10 @@ impl Plan {
             let _end = End(record);
             for number in 0..CLIENTS + READERS {
                 let (random, addresses, record) = (self.random.fork(), &addresses, &*record);
-                match number < CLIENTS {
-                    true => scope.spawn(move || record.client(number, addresses, random)),
-                    false => scope.spawn(move || record.reader(number, addresses, random)),
+                match self.libraries.get(&number).copied() {
+                    Some(kind) => scope.spawn(move || record.library(number, kind, addresses, dir, random)),
+                    None if number < CLIENTS => scope.spawn(move || record.client(number, addresses, random)),
+                    None => scope.spawn(move || record.reader(number, addresses, random)),
                 };
             }
             let random = self.random.fork();
@@ -132,8 +142,10 @@ impl Plan {
 
     fn torment<M: Work>(&mut self, chaos: &mut Chaos<'_>, record: &Record<M>, dir: &Path, facts: &mut Facts) {
         let possible = Fault::possible(self.proxied, self.clocks);
+        wait::until("an answer to each client", || {
+            (0..CLIENTS).all(|client| record.has_answered(client)).then_some(())
+        });
         let begun = Instant::now();
-        wait_for_writes(record);
         while begun.elapsed() < self.duration {
             let Some(fault) = self.random.choice(&possible).copied() else { return };
             let from = record.now();
@@ -158,7 +170,8 @@ impl Plan {
         for input in M::last() {
             wait::until("an answer", || {
                 let at = fleet.leader()?;
-                record.run(CLIENTS + READERS, &mut fleet.client(at)?, input.clone()).then_some(())
+                let mut client = fleet.client(at)?;
+                record.run(CLIENTS + READERS, input.clone(), |words| client.try_call(words)).then_some(())
             });
         }
         let write = || {
@@ -173,6 +186,7 @@ impl Plan {
         let operations = record.operations.lock().unwrap();
         facts.operations = operations.len();
         facts.unknown = operations.iter().filter(|operation| operation.outcome == Outcome::Unknown).count();
+        facts.libraries = self.libraries.iter().map(|(number, kind)| of_library(&operations, *number, *kind)).collect();
         let strange = record.strange.lock().unwrap();
         assert!(strange.is_empty(), "replies that no documentation allows for: {strange:#?}");
         verify::history(&operations, dir);
@@ -183,11 +197,27 @@ impl Plan {
     }
 }
 
+/// Of those that are installed; the place of another is taken by a client of our own.
+fn libraries(seed: u64) -> BTreeMap<usize, Kind> {
+    // From numbers of their own, so that what else the seed stands for does not depend on them.
+    let chosen = fastrand::Rng::with_seed(!seed).choose_multiple(Kind::all(), LIBRARIES);
+    chosen.into_iter().enumerate().filter(|(_, kind)| kind.library.is_installed()).collect()
+}
+
 /// Until the cluster takes writes again, and each of its clients may have had a turn.
 fn wait_for_writes<M: Work>(record: &Record<M>) {
     let acknowledged = || record.acknowledged.lock().unwrap().len();
     let before = acknowledged();
     wait::until("acknowledged writes", || (acknowledged() >= before + 2 * CLIENTS).then_some(()));
+}
+
+fn of_library<M: Work>(operations: &[Operation<M>], number: usize, kind: Kind) -> (String, usize, usize) {
+    let own = operations.iter().filter(|operation| operation.client == number);
+    own.fold((kind.name(), 0, 0), |(name, returned, unknown), operation| match operation.outcome {
+        Outcome::Returned { .. } => (name, returned + 1, unknown),
+        Outcome::Unknown => (name, returned, unknown + 1),
+        Outcome::Refused => (name, returned, unknown),
+    })
 }
 
 pub(crate) fn note(file: &Path, line: &str) {

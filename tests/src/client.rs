@@ -1,7 +1,7 @@
 //! A small blocking client that speaks RESP2 and RESP3, and bytes when a test wants them. Replies are decoded by
 //! redis-protocol, so that the server's own idea of the protocol is not what judges it.
 
-use crate::wait::PATIENCE;
+use crate::wait::{self, PATIENCE};
 use bytes::{Bytes, BytesMut};
 use redis_protocol::{resp2, resp3};
 use std::collections::BTreeMap;
@@ -155,6 +155,15 @@ impl Client {
     pub fn call(&mut self, words: &[impl AsRef<[u8]>]) -> Value {
         self.send(words);
         self.receive()
+    }
+
+    /// The same, again as long as there is no leader, when nothing is done.
+    #[track_caller]
+    pub fn insist(&mut self, words: &[impl AsRef<[u8]>]) -> Value {
+        wait::until("a leader", || match self.call(words) {
+            Value::Error(error) if error.starts_with("CLUSTERDOWN") => None,
+            reply => Some(reply),
+        })
     }
 
     /// None when the connection is gone.

@@ -1,6 +1,6 @@
 //! Several servers that are one cluster.
 
-use crate::client::{Client, Value};
+use crate::client::{Client, Value, ok};
 use crate::guests::Module;
 use crate::server::{Ended, Node, Server};
 use crate::wait;
@@ -22,6 +22,12 @@ struct Member {
     server: Option<Server>,
 }
 
+/// What is said of a node that was to lead and does not yet; it may still come to.
+pub const LATE_TRANSFER: &str = "did not take over in time";
+
+/// Longer than elections take on a machine that has much else to do, unless a test says how long commands are held.
+const LEADER_WAIT: [&str; 2] = ["--leader-wait", "30s"];
+
 impl Cluster {
     /// So many nodes, all of them voters.
     pub fn start(module: Module, nodes: usize) -> Cluster {
@@ -40,7 +46,8 @@ impl Cluster {
 
     /// A cluster to which nodes with these arguments are added.
     pub fn empty(module: Module, args: &[&str]) -> Cluster {
-        Cluster { members: Vec::new(), module, args: args.iter().map(|arg| arg.to_string()).collect() }
+        let args = LEADER_WAIT.iter().chain(args).map(|arg| arg.to_string()).collect();
+        Cluster { members: Vec::new(), module, args }
     }
 
     /// One more node with more arguments, which joins through the first that runs; returns its position.
@@ -116,6 +123,16 @@ impl Cluster {
     pub fn follower(&self) -> usize {
         let leader = self.leader();
         *self.running().iter().find(|position| **position != leader).expect("there are followers")
+    }
+
+    /// Has a node lead. One that is behind, or slow, does not take over in time, and is asked again.
+    pub fn lead(&self, position: usize) {
+        wait::until("the transfer", || {
+            let reply = self.client(position).call(&["RAFT", "TRANSFER", &(position + 1).to_string()]);
+            let is_late = matches!(&reply, Value::Error(error) if error.contains(LATE_TRANSFER));
+            assert!(reply == ok() || is_late, "{reply:?}");
+            (self.leader() == position).then_some(())
+        });
     }
 
     /// Whom a node takes for the leader.
