@@ -8,6 +8,7 @@ use crate::guest::{Guest, Image, Instance, Limits, PAGE_BYTES, Source};
 use crate::proposal::Proposal;
 use crate::settings::Settings;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The whole state at one log index. Cheap to clone, but see `Image`.
 #[derive(Clone, Debug)]
@@ -65,21 +66,28 @@ impl Checkpoint {
 }
 
 /// Proposals applied since the last checkpoint, each in one call of the guest.
-#[derive(Default)]
 pub(super) struct Journal {
     proposals: Vec<Proposal>,
     commands: usize,
     bytes: usize,
+    begun: Instant,
 }
 
-/// Repeating this many commands takes some milliseconds.
+impl Default for Journal {
+    fn default() -> Journal {
+        Journal { proposals: Vec::new(), commands: 0, bytes: 0, begun: Instant::now() }
+    }
+}
+
+/// Repeating this many commands takes some tens of milliseconds.
 const COMMANDS_MAX: usize = 65_536;
 const BYTES_MAX: usize = 64 << 20;
-/// A checkpoint costs about as much for a page as running two commands. So it takes a tenth of the time at most, and to
-/// go back never takes longer than what is gone back over.
-const COMMANDS_PER_PAGE: usize = 20;
-/// While the last checkpoint is still being copied or written to disk, another would have to copy the whole state, so
-/// this many times more is waited for.
+/// A checkpoint costs for a page that was written to what a few commands cost, so a large state is copied seldom.
+const COMMANDS_PER_PAGE: usize = 8;
+/// Of a small state a checkpoint takes some milliseconds: at this distance that is a small part of the time.
+const DISTANCE_MIN: Duration = Duration::from_millis(250);
+/// While the last checkpoint is near, or is still being copied or written to disk, so that another would have to copy
+/// the whole state, this many times more is waited for.
 const PATIENCE: usize = 4;
 /// To forget so many proposals takes about a millisecond.
 const FORGOTTEN_AT_ONCE_MAX: usize = 16_384;
@@ -111,6 +119,6 @@ impl Journal {
         let pages = memory_bytes as usize / PAGE_BYTES;
         let commands_max = COMMANDS_MAX.max(pages * COMMANDS_PER_PAGE);
         let is_over = |times: usize| self.commands > commands_max * times || self.bytes > BYTES_MAX * times;
-        is_over(1) && (is_over(PATIENCE) || !in_use())
+        is_over(1) && (is_over(PATIENCE) || self.begun.elapsed() >= DISTANCE_MIN && !in_use())
     }
 }
