@@ -35,7 +35,7 @@ async function outcome(client, words) {
 }
 
 const client = connect();
-// Each of them is told of each command that fails, too.
+// Who asked is told that a command failed; an error of the connection itself must not end the process.
 client.on("error", () => {});
 readline.createInterface({ input: process.stdin }).on("line", async (line) => {
   console.log((await outcome(client, line.split(" "))).replaceAll("\n", " "));

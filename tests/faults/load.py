@@ -1,7 +1,6 @@
-"""One client of a run by redis-py: reads commands, a word line each, and prints what came of each, a line each.
+"""One client of a run by redis-py: reads commands, one a line, and prints what came of each, as `libraries.rs` has it.
 
-Arguments: `single`, `cluster` or `sentinel`, and the addresses of nodes. What a line begins with is said in
-`libraries.rs`.
+Arguments: `single`, `cluster` or `sentinel`, and the addresses of nodes.
 """
 
 import sys
@@ -36,8 +35,8 @@ def outcome(client, words):
     try:
         reply = client.execute_command(*words)
     except redis.ResponseError as error:
-        # The library has taken away the codes that it knows.
-        return f"-{error.status_code or ''} {error}".replace("- ", "-", 1)
+        # Of the codes that the library knows, it has taken the text away.
+        return f"-{error.status_code} {error}" if error.status_code else f"-{error}"
     except (redis.RedisError, OSError) as error:
         return f"?{type(error).__name__} {error}"
     if reply is True:
