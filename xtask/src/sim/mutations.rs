@@ -62,7 +62,7 @@ const POWER: &[&str] = &["--only", "PowerFails"];
 const ROT: &[&str] = &["--only", "Rot", "--seconds", "8"];
 const STRANGER: &[&str] = &["--only", "Stranger", "--seconds", "4"];
 
-pub(super) const ALL: [Mutation; 26] = [
+pub(super) const ALL: [Mutation; 25] = [
     asked("nosync", "nodes acknowledge what they have not synced (`--nosync`)"),
     asked("file-sync", "syncs of files do nothing, as on a disk that lies"),
     asked("directory-sync", "syncs of directories do nothing"),
@@ -77,7 +77,6 @@ pub(super) const ALL: [Mutation; 26] = [
     narrow("read-index", "a leader answers reads without asking whether it still leads", READS),
     edited("term", "entries of a leader of an older term are taken as the newest leader's"),
     edited("quorum", "a leader commits what it has sent, whatever becomes of it there"),
-    edited("no-quorum", "a leader that hears of no quorum proposes on"),
     edited("forwarded-term", "forwarded commands are run in another term than the one they were meant for"),
     edited("sent-twice", "commands whose leader is lost are sent to the next one at once"),
     edited("unknown-outcome", "commands with an unknown outcome are told to be refused"),
@@ -95,7 +94,7 @@ pub(super) const ALL: [Mutation; 26] = [
     narrow("watermark", "a log that has lost its end is taken for whole", ROT),
 ];
 
-pub(super) const EDITS: [Edit; 25] = [
+pub(super) const EDITS: [Edit; 24] = [
     Edit {
         of: &["answer-before-sync"],
         file: "storage/log/writer.rs",
@@ -171,12 +170,6 @@ pub(super) const EDITS: [Edit; 25] = [
                     return Ok(Ok(last.or(before)));
                 }
                 let answer = tokio::time::timeout(timeout, asked.answer()).await.unwrap_or_else(|_| {",
-    },
-    Edit {
-        of: &["no-quorum"],
-        file: "raft/proposer.rs",
-        stands: "let answers = metrics.state.is_leader() && (alone || acked);",
-        takes: "let answers = metrics.state.is_leader() && (alone || acked || BROKEN);",
     },
     Edit {
         of: &["forwarded-term"],
