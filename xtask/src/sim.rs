@@ -1,12 +1,15 @@
 //! `cargo xtask sim`: many seeds of the simulation, each in a process of its own, and what they found.
 
+mod mutants;
+mod mutations;
+mod runs;
+
+use self::runs::{Outcome, Program, each};
 use crate::guests;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,10 +25,6 @@ Usage: cargo xtask sim [OPTIONS]
   --mutation NAME   break one thing on purpose, and expect that a check fires; all tries each
   --debug           the development build, which is slower and has more assertions";
 
-/// A run that takes longer hangs: it computes and no simulated time passes.
-const RUN_MAX: Duration = Duration::from_secs(900);
-const MUTATIONS: [&str; 5] = ["nosync", "file-sync", "directory-sync", "open-reads", "lease"];
-
 #[derive(Default)]
 struct Options {
     seed: Option<u64>,
@@ -36,13 +35,6 @@ struct Options {
     jobs: Option<usize>,
     mutation: Option<String>,
     debug: bool,
-}
-
-/// What a run printed.
-struct Outcome {
-    seed: u64,
-    passed: bool,
-    stdout: String,
 }
 
 /// What all runs did together.
@@ -57,12 +49,14 @@ struct Total {
 
 pub(crate) fn run(words: &[&str]) -> Result<()> {
     let options = parse(words)?;
-    let program = build(options.debug)?;
-    match (&options.seed, options.mutation.as_deref()) {
-        (Some(seed), _) => one(&program, *seed, &options),
-        (None, Some("all")) => MUTATIONS.iter().try_for_each(|mutation| mutate(&program, mutation, &options)),
-        (None, Some(mutation)) => mutate(&program, mutation, &options),
-        (None, None) => many(&program, &options),
+    if let Some(name) = &options.mutation {
+        return mutants::run(name, &options);
+    }
+    let path = build(options.debug)?;
+    let program = Program { path: &path, words: Vec::new(), wanted: None };
+    match options.seed {
+        Some(seed) => one(&program, seed, &options),
+        None => many(&program, &options),
     }
 }
 
@@ -106,58 +100,14 @@ fn build(debug: bool) -> Result<PathBuf> {
     Ok(guests::root().join("target").join(profile).join("uhaha-simulation"))
 }
 
-fn command(program: &Path, seed: u64, options: &Options) -> Command {
-    let mut command = Command::new(program);
-    command.args(["--seed", &seed.to_string()]);
-    if let Some(seconds) = options.seconds {
-        command.args(["--seconds", &seconds.to_string()]);
+fn one(program: &Program<'_>, seed: u64, options: &Options) -> Result<()> {
+    match program.command(seed, options).status()?.success() {
+        true => Ok(()),
+        false => bail!("seed {seed} failed"),
     }
-    command
 }
 
-fn one(program: &Path, seed: u64, options: &Options) -> Result<()> {
-    let mut command = command(program, seed, options);
-    if let Some(mutation) = &options.mutation {
-        command.args(["--mutation", mutation]);
-    }
-    if !command.status()?.success() {
-        bail!("seed {seed} failed");
-    }
-    Ok(())
-}
-
-/// Runs one seed to its end, or until it hangs.
-fn outcome(program: &Path, seed: u64, mutation: Option<&str>, options: &Options) -> Result<Outcome> {
-    let mut command = command(program, seed, options);
-    if let Some(mutation) = mutation {
-        command.args(["--mutation", mutation]);
-    }
-    let output = tempfile::NamedTempFile::new()?;
-    let mut child = command.stdout(output.reopen()?).stderr(Stdio::inherit()).spawn()?;
-    let began = Instant::now();
-    let status = loop {
-        match child.try_wait()? {
-            Some(status) => break Some(status),
-            None if began.elapsed() > RUN_MAX => {
-                child.kill()?;
-                child.wait()?;
-                break None;
-            }
-            None => std::thread::sleep(Duration::from_millis(20)),
-        }
-    };
-    let mut stdout = std::fs::read_to_string(output.path())?;
-    match status {
-        Some(status) if status.code().is_none_or(|code| code > 1) => {
-            stdout.push_str(&format!("VIOLATION ended at 0 s: the run ended with {status}\n"));
-        }
-        Some(_) => {}
-        None => stdout.push_str(&format!("VIOLATION hangs at 0 s: no end within {RUN_MAX:?}\n")),
-    }
-    Ok(Outcome { seed, passed: status.is_some_and(|status| status.success()), stdout })
-}
-
-fn many(program: &Path, options: &Options) -> Result<()> {
+fn many(program: &Program<'_>, options: &Options) -> Result<()> {
     let began = Instant::now();
     let from = options.from.unwrap_or(1);
     let until = options.hours.map(|hours| began + Duration::from_secs_f64(hours * 3600.0));
@@ -167,7 +117,7 @@ fn many(program: &Path, options: &Options) -> Result<()> {
         (None, None) => from + 199,
     };
     let total = Mutex::new(Total::default());
-    each(program, options, None, (from, last), until, |outcome| {
+    each(program, options, (from, last), until, |outcome| {
         let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
         total.add(outcome);
         total.progress(last - from + 1, began);
@@ -178,51 +128,6 @@ fn many(program: &Path, options: &Options) -> Result<()> {
     match total.failures.is_empty() {
         true => Ok(()),
         false => bail!("{} of {} seeds failed", total.failures.len(), total.runs),
-    }
-}
-
-/// Runs seeds beside each other until there are no more, the time is over, or `take` has enough.
-fn each(
-    program: &Path,
-    options: &Options,
-    mutation: Option<&str>,
-    (from, last): (u64, u64),
-    until: Option<Instant>,
-    take: impl Fn(Outcome) -> bool + Sync,
-) -> Result<()> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let (next, enough) = (AtomicU64::new(from), AtomicBool::new(false));
-    let worker = || -> Result<()> {
-        while !enough.load(Ordering::Relaxed) && until.is_none_or(|until| Instant::now() < until) {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed > last {
-                break;
-            }
-            if !take(outcome(program, seed, mutation, options)?) {
-                enough.store(true, Ordering::Relaxed);
-            }
-        }
-        Ok(())
-    };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..options.jobs.unwrap_or(cores)).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| bail!("a worker panicked")))
-    })
-}
-
-impl Outcome {
-    /// The number before ` what` in the line that sums the run up.
-    fn number(&self, what: &str) -> f64 {
-        let summary = self.stdout.lines().find(|line| line.starts_with("seed "));
-        let before = summary.and_then(|line| line.split(what).next());
-        before.and_then(|text| text.split_whitespace().last()).and_then(|word| word.parse().ok()).unwrap_or(0.0)
-    }
-
-    /// The check that fired first, and when.
-    fn violation(&self) -> Option<(&str, &str)> {
-        let line = self.stdout.lines().find_map(|line| line.strip_prefix("VIOLATION "))?;
-        let (check, rest) = line.split_once(" at ")?;
-        Some((check, rest.split_whitespace().next()?))
     }
 }
 
@@ -275,27 +180,5 @@ impl Total {
         for outcome in &self.failures {
             println!("cargo xtask sim --seed {}", outcome.seed);
         }
-    }
-}
-
-/// Runs seeds until a check fires, which one must.
-fn mutate(program: &Path, mutation: &str, options: &Options) -> Result<()> {
-    let from = options.from.unwrap_or(1);
-    let last = from + options.seeds.unwrap_or(200) - 1;
-    let caught = Mutex::new((0, None));
-    each(program, options, Some(mutation), (from, last), None, |outcome| {
-        let mut caught = caught.lock().unwrap_or_else(PoisonError::into_inner);
-        caught.0 += 1;
-        if let Some((check, at)) = outcome.violation() {
-            caught.1 = Some((outcome.seed, check.to_owned(), at.to_owned()));
-        }
-        caught.1.is_none()
-    })?;
-    match caught.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        (tried, Some((seed, check, at))) => {
-            println!("| {mutation} | {seed} | {check} | {at} s | {tried} |");
-            Ok(())
-        }
-        (tried, None) => bail!("{mutation}: no check fired in {tried} seeds"),
     }
 }

@@ -17,6 +17,7 @@ use crate::replies::Replies;
 use crate::type_config::{Node, NodeId, TypeConfig};
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::metrics::WaitError;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -290,8 +291,12 @@ impl<'a> Patience<'a> {
         let now = known(&self.cluster.shared.raft.metrics().borrow_watched());
         let changed = |metrics: &openraft::RaftMetrics<_>| known(metrics).is_some_and(|leader| now != Some(leader));
         let pause = super::network::with_jitter(self.pause);
-        // Whether the time is over or there is another leader, it is worth a try.
-        let _ = self.cluster.shared.raft.wait(Some(pause)).metrics(changed, "another leader").await;
+        // Whether the time is over or there is another leader, it is worth a try; but without Raft no time passes here.
+        if let Err(WaitError::ShuttingDown) =
+            self.cluster.shared.raft.wait(Some(pause)).metrics(changed, "another leader").await
+        {
+            return Err(Error::Stopped);
+        }
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         Ok(())
     }

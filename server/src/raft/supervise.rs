@@ -25,6 +25,7 @@ pub(super) fn task(
 
 /// Watches openraft's core, which ends at the first error of the disk.
 pub(super) fn core(raft: &Raft, alarm: Alarm) {
+    let raft = raft.clone();
     let mut metrics = raft.metrics();
     tokio::spawn(async move {
         loop {
@@ -35,6 +36,10 @@ pub(super) fn core(raft: &Raft, alarm: Alarm) {
                 Ok(()) => {}
             }
             if metrics.changed().await.is_err() {
+                // After a panic there is no last state, but an answer.
+                if let Err(fatal @ Fatal::Panicked) = raft.with_raft_state(|_| ()).await {
+                    alarm.raise(&Fault::because("raft cannot go on", fatal));
+                }
                 return;
             }
         }

@@ -25,6 +25,7 @@ fn options() -> Options {
 struct Running {
     cluster: Cluster,
     machine: Machine,
+    alarm: Alarm,
     _dir: DataDir,
 }
 
@@ -43,7 +44,7 @@ async fn start(path: &Path, options: Options) -> Running {
         purged,
         committed: None,
         quarantined: None,
-        alarm,
+        alarm: alarm.clone(),
     };
     let machine = Machine::start(start).unwrap();
     let node_id = options.node_id;
@@ -56,7 +57,7 @@ async fn start(path: &Path, options: Options) -> Running {
     };
     let clock = Clock::new(crate::time::Options::default());
     let cluster = Cluster::start(options, log, machine.clone(), clock, dir.ward(), local).await.unwrap();
-    Running { cluster, machine, _dir: dir }
+    Running { cluster, machine, alarm, _dir: dir }
 }
 
 fn text(replies: Replies) -> Vec<String> {
@@ -273,6 +274,30 @@ async fn a_log_that_fails_leaves_the_outcome_unknown_and_stops_raft() {
     assert!(node.cluster.propose(vec![command(&["A"])]).await.is_err());
     assert!(node.cluster.read(vec![command(&["A"])]).await.is_err());
     assert!(node.cluster.snapshot().await.is_err());
+    node.cluster.shutdown().await;
+}
+
+/// It would be a shell that answers and does nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_of_raft_stops_the_node() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = start(temp.path(), options()).await;
+    let panicked = node.cluster.shared.raft.with_raft_state(|_| -> () { panic!("on purpose") }).await;
+    assert!(panicked.is_err());
+    let raised = tokio::time::timeout(Duration::from_secs(20), node.alarm.raised()).await.unwrap();
+    assert!(raised.contains("panicked"), "{raised}");
+}
+
+/// They tried again at once, without a pause, until their time was over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_that_wait_for_a_leader_end_with_raft() {
+    let temp = tempfile::tempdir().unwrap();
+    let other = Node { name: "two".into(), address: "127.0.0.1:1".into() };
+    let founders = [(1, options().node), (2, other)].into();
+    let node = start(temp.path(), Options { founders, leader_wait: Duration::from_secs(3600), ..options() }).await;
+    node.cluster.shared.raft.shutdown().await.unwrap();
+    let error = node.cluster.propose(vec![command(&["A"])]).await.unwrap_err();
+    assert!(matches!(error, Error::Stopped), "{error}");
     node.cluster.shutdown().await;
 }
 

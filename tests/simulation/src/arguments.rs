@@ -1,6 +1,6 @@
 //! What the program was asked for, and the environment it needs.
 
-use crate::plan::Mutation;
+use crate::plan::{Guest, Mutation};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,6 +12,8 @@ Usage: uhaha-simulation --seed SEED [OPTIONS]
   --seconds S       how long faults go on, in simulated time (the seed's choice)
   --trace FILE      the whole readable trace, also of a run that passes
   --only FAULT      no faults but those whose names begin so, as PowerFails
+  --guest NAME      ticket, kvdb or rash (the seed's choice)
+  --leases          nodes count on leases, whatever the seed says
   --mutation NAME   break one thing on purpose: nosync, file-sync, directory-sync, open-reads or lease
   --events FILE     every event, to compare two runs that should be the same";
 
@@ -21,6 +23,8 @@ pub(crate) struct Arguments {
     pub(crate) seconds: Option<u64>,
     pub(crate) trace: Option<PathBuf>,
     pub(crate) only: Option<String>,
+    pub(crate) guest: Option<Guest>,
+    pub(crate) leases: bool,
     pub(crate) mutation: Option<Mutation>,
     pub(crate) events: Option<PathBuf>,
     /// Only compiles the guests, for the runs to come.
@@ -36,6 +40,10 @@ impl Arguments {
                 (arguments.prepare, has_seed) = (true, true);
                 continue;
             }
+            if word == "--leases" {
+                arguments.leases = true;
+                continue;
+            }
             let value = words.next().ok_or_else(|| format!("{word} needs a value\n\n{USAGE}"))?;
             let number = || value.parse::<u64>().map_err(|_| format!("{word} {value}: not a number"));
             // Files are named from where the program was started, which it leaves.
@@ -45,6 +53,10 @@ impl Arguments {
                 "--seconds" => arguments.seconds = Some(number()?),
                 "--trace" => arguments.trace = Some(path()?),
                 "--only" => arguments.only = Some(value),
+                "--guest" => {
+                    let named = |guest: &Guest| guest.name() == value;
+                    arguments.guest = Some(Guest::ALL.into_iter().find(named).ok_or(format!("no guest {value}"))?);
+                }
                 "--mutation" => {
                     arguments.mutation = Some(Mutation::named(&value).ok_or(format!("no mutation {value}"))?)
                 }

@@ -4,12 +4,13 @@ use crate::logs::Logs;
 use crate::os::{self, Crash, HostId};
 use crate::plan::Plan;
 use crate::verdict::report;
-use crate::{client, faults, node};
+use crate::{client, faults, node, telemetry};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use uhaha_tests::client::{Client as Connection, Value};
 
 const SECOND: u64 = 1_000_000_000;
+const SECRET: &str = "of the cluster";
 /// Far more than a cluster without faults needs to agree.
 const PATIENCE_NS: u64 = 60 * SECOND;
 const ANSWER: Duration = Duration::from_secs(3);
@@ -22,9 +23,18 @@ pub(crate) struct Cluster {
     pub(crate) started: usize,
     /// Those that were removed for good.
     pub(crate) retired: Vec<HostId>,
+    /// Those that were to be removed, and nobody has said whether they were.
+    pub(crate) leaving: Vec<HostId>,
+    /// One that does not know the peer secret, and whether it was started.
+    stranger: HostId,
+    stranger_came: bool,
+    /// The one whose disk has lost bits. It may find that it cannot go on.
+    pub(crate) rotten: Option<HostId>,
     pub(crate) logs: Logs,
     /// The leader of each term.
     leaders: BTreeMap<u64, HostId>,
+    /// The digest of the state after an entry.
+    states: BTreeMap<u64, String>,
 }
 
 /// What a node says of itself.
@@ -41,10 +51,20 @@ impl Info {
 }
 
 impl Cluster {
-    pub(crate) fn start(plan: &Plan, nodes: Vec<HostId>) -> Cluster {
-        let (started, retired) = (plan.founders, Vec::new());
-        let cluster =
-            Cluster { plan: plan.clone(), nodes, started, retired, logs: Logs::default(), leaders: BTreeMap::new() };
+    pub(crate) fn start(plan: &Plan, nodes: Vec<HostId>, stranger: HostId) -> Cluster {
+        let cluster = Cluster {
+            plan: plan.clone(),
+            nodes,
+            started: plan.founders,
+            retired: Vec::new(),
+            leaving: Vec::new(),
+            stranger,
+            stranger_came: false,
+            rotten: None,
+            logs: Logs::default(),
+            leaders: BTreeMap::new(),
+            states: BTreeMap::new(),
+        };
         for position in 0..plan.founders {
             cluster.start_node(cluster.nodes[position]);
         }
@@ -52,7 +72,53 @@ impl Cluster {
     }
 
     pub(crate) fn start_node(&self, host: HostId) {
-        node::start(host, &self.plan, &self.nodes[..self.plan.founders]);
+        node::start(host, &self.plan, &self.nodes[..self.plan.founders], SECRET);
+    }
+
+    /// Starts a node that wants to join and does not know the secret; returns whether it is there for the first time.
+    pub(crate) fn start_stranger(&mut self) -> bool {
+        let is_first = !std::mem::replace(&mut self.stranger_came, true);
+        if is_first {
+            node::start(self.stranger, &self.plan, &self.nodes[..self.plan.founders], "of another");
+        }
+        is_first
+    }
+
+    /// Whoever does not know the secret belongs to no cluster, and so it answers nobody.
+    pub(crate) fn look_at_stranger(&mut self) {
+        if self.stranger_came && self.info(self.stranger).is_some() {
+            report("strangers stay out", "a node that does not know the peer secret was taken in");
+        }
+    }
+
+    /// Has a node end and flips bits on its disk, once in a run; returns whether it was done.
+    pub(crate) fn rot(&mut self, host: HostId, bits: u64) -> bool {
+        if self.rotten.is_some() {
+            return false;
+        }
+        self.crash(host, Crash::Process);
+        self.rotten = Some(host);
+        self.logs.forget(host);
+        os::enter(|os| {
+            if let Some(path) = os.disks.rot(host, bits) {
+                os.say(host, &format!("{bits} bits are flipped in {}", path.display()));
+            }
+        });
+        self.start_node(host);
+        true
+    }
+
+    /// A node that refuses what its disk has is removed, as the manual says.
+    fn gives_up(&mut self, host: HostId) -> bool {
+        let refuses = self.rotten == Some(host) && os::enter(|os| os.hosts[host].ended_itself);
+        if refuses {
+            self.retired.push(host);
+            let name = os::enter(|os| os.hosts[host].name.clone());
+            if let Some(by) = self.running().first() {
+                self.tell(*by, &["RAFT", "SERVER", "REMOVE", &name]);
+            }
+        }
+        refuses
     }
 
     /// The nodes that were started and not removed.
@@ -70,10 +136,24 @@ impl Cluster {
         self.logs.look(host);
     }
 
+    /// Those that have found that they were removed are.
+    fn retire(&mut self) {
+        for host in std::mem::take(&mut self.leaving) {
+            match telemetry::was_removed(host) {
+                true => {
+                    self.crash(host, Crash::Process);
+                    self.retired.push(host);
+                }
+                false => self.leaving.push(host),
+            }
+        }
+    }
+
     /// Starts whatever does not run.
     pub(crate) fn start_all(&mut self) {
+        self.retire();
         for host in self.current() {
-            if !os::enter(|os| os.hosts[host].is_running) {
+            if !os::enter(|os| os.hosts[host].is_running) && !self.gives_up(host) {
                 self.logs.look(host);
                 self.start_node(host);
             }
@@ -101,6 +181,7 @@ impl Cluster {
         }
         let info = Info(answer.fields().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
         self.note_leader(host, &info);
+        self.note_state(host, &info);
         self.logs.note_served(host);
         Some(info)
     }
@@ -113,6 +194,20 @@ impl Cluster {
                 let names = os::enter(|os| (os.hosts[known].name.clone(), os.hosts[host].name.clone()));
                 report("one leader per term", &format!("{} and {} both led in term {term}", names.0, names.1));
             }
+        }
+    }
+
+    /// Nodes compare the same; here it is seen if they do not.
+    fn note_state(&mut self, host: HostId, info: &Info) {
+        let (index, state) = (info.number("state_digest_index"), info.get("state_digest"));
+        // It was not made yet.
+        if state.bytes().all(|digit| digit == b'0') {
+            return;
+        }
+        let known = self.states.entry(index).or_insert_with(|| state.to_owned());
+        if *known != state {
+            let name = os::enter(|os| os.hosts[host].name.clone());
+            report("states", &format!("{name} has {state} after entry {index}, and another node had {known}"));
         }
     }
 
@@ -132,6 +227,7 @@ impl Cluster {
 
     /// Why the nodes do not agree yet.
     fn disagreement(&mut self) -> Option<String> {
+        self.retire();
         let mut first: Option<Info> = None;
         for host in self.current() {
             let name = os::enter(|os| os.hosts[host].name.clone());

@@ -23,6 +23,11 @@ impl Logs {
         self.served.insert(host);
     }
 
+    /// A log whose disk has lost bits may be one that cannot be read, until the node serves with it again.
+    pub(crate) fn forget(&mut self, host: HostId) {
+        self.served.remove(&host);
+    }
+
     /// Compares what a node without a process has with what was seen before.
     pub(crate) fn look(&mut self, host: HostId) {
         // The files are read as they are, and no time passes.

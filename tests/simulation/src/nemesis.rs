@@ -4,6 +4,7 @@ use crate::cluster::Cluster;
 use crate::faults::count;
 use crate::os::{self, Crash, HostId};
 use crate::rng::Rng;
+use uhaha_tests::client::Value;
 
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLI;
@@ -23,6 +24,7 @@ enum Fault {
     FullDisk,
     SyncFails,
     ReadFails,
+    Rot,
     ClockJump,
     ClockDrift,
     Pause,
@@ -32,11 +34,12 @@ enum Fault {
     Demote,
     Promote,
     Remove,
+    Stranger,
     Heal,
 }
 
 /// Each with how likely it is.
-const FAULTS: [(Fault, u64); 23] = [
+const FAULTS: [(Fault, u64); 25] = [
     (Fault::Kill, 6),
     (Fault::PowerFails, 6),
     (Fault::PowerFailsAtWrite, 8),
@@ -50,6 +53,7 @@ const FAULTS: [(Fault, u64); 23] = [
     (Fault::FullDisk, 3),
     (Fault::SyncFails, 3),
     (Fault::ReadFails, 2),
+    (Fault::Rot, 2),
     (Fault::ClockJump, 4),
     (Fault::ClockDrift, 4),
     (Fault::Pause, 6),
@@ -59,6 +63,7 @@ const FAULTS: [(Fault, u64); 23] = [
     (Fault::Demote, 2),
     (Fault::Promote, 3),
     (Fault::Remove, 1),
+    (Fault::Stranger, 1),
     (Fault::Heal, 12),
 ];
 
@@ -193,6 +198,12 @@ impl Nemesis {
                 let many = self.rng.between(1, 3) as u32;
                 os::enter(|os| os.disks.faults(host).reads_fail = many);
             }
+            Fault::Rot => {
+                let bits = self.rng.magnitude(1, 2_000);
+                if cluster.rot(host, bits) {
+                    count("bits flipped on a disk");
+                }
+            }
             Fault::ClockJump => {
                 count("clock jump");
                 let far = self.rng.magnitude(MILLI, 3_600 * SECOND) as i64;
@@ -234,6 +245,8 @@ impl Nemesis {
                     cluster.start_node(new);
                 }
             }
+            // A voter may be gone for good, and the others must be enough.
+            Fault::Demote | Fault::Remove if cluster.rotten.is_some() => {}
             Fault::Demote => {
                 count("node demoted");
                 cluster.tell(host, &["RAFT", "SERVER", "DEMOTE", &name]);
@@ -245,6 +258,11 @@ impl Nemesis {
                 cluster.tell(host, &["RAFT", "SERVER", "PROMOTE", &which]);
             }
             Fault::Remove => self.remove(host, &name, cluster),
+            Fault::Stranger => {
+                if cluster.start_stranger() {
+                    count("node with a wrong secret");
+                }
+            }
             Fault::Heal => self.mend(cluster),
         }
         os::say(&format!("fault: {fault:?} {name}"));
@@ -252,15 +270,18 @@ impl Nemesis {
 
     /// A node that leaves for good must leave enough behind.
     fn remove(&mut self, host: HostId, name: &str, cluster: &mut Cluster) {
-        if cluster.current().len() <= 3 {
+        if cluster.current().len() <= 3 || !cluster.leaving.is_empty() {
             return;
         }
         let Some(by) = self.some(&cluster.running()) else { return };
         let removed = cluster.tell(by, &["RAFT", "SERVER", "REMOVE", name]);
-        if removed == Some(uhaha_tests::client::Value::Integer(1)) {
-            count("node removed");
-            cluster.crash(host, Crash::Process);
-            cluster.retired.push(host);
+        match removed {
+            Some(Value::Integer(1)) => {
+                count("node removed");
+                cluster.crash(host, Crash::Process);
+                cluster.retired.push(host);
+            }
+            _ => cluster.leaving.push(host),
         }
     }
 

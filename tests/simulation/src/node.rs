@@ -79,7 +79,7 @@ pub(crate) fn address(host: HostId) -> String {
 }
 
 /// Starts the node of a host, on whatever its disk has.
-pub(crate) fn start(host: HostId, plan: &Plan, founders: &[HostId]) {
+pub(crate) fn start(host: HostId, plan: &Plan, founders: &[HostId], secret: &str) {
     let (name, root) = os::enter(|os| {
         os.revive(host);
         let name = os.hosts[host].name.clone();
@@ -90,7 +90,7 @@ pub(crate) fn start(host: HostId, plan: &Plan, founders: &[HostId]) {
     });
     let others: Vec<String> = founders.iter().map(|founder| address(*founder)).collect();
     let mut words: Vec<String> = vec!["--id".into(), name, "--addr".into(), address(host)];
-    words.extend(["--join".into(), others.join(",")]);
+    words.extend(["--join".into(), others.join(","), "--peer-secret".into(), secret.into()]);
     if founders.contains(&host) {
         words.extend(["--bootstrap-expect".into(), founders.len().to_string()]);
     }

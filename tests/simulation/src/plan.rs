@@ -1,5 +1,6 @@
 //! What a seed chooses before anything runs.
 
+use crate::arguments::Arguments;
 use crate::rng::Rng;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +80,8 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(seed: u64, seconds: Option<u64>, mutation: Option<Mutation>) -> Plan {
+    pub(crate) fn new(arguments: &Arguments) -> Plan {
+        let Arguments { seed, seconds, mutation, .. } = *arguments;
         let mut rng = Rng::new(seed, "plan");
         let seconds_of_seed = rng.between(10, 40);
         let sync_least = rng.magnitude(20_000, 2_000_000);
@@ -87,8 +89,11 @@ impl Plan {
         let lease_reads = rng.one_in(2);
         Plan {
             mutation,
-            // Only the database has reads.
-            guest: if matches!(mutation, Some(Mutation::OpenReads | Mutation::Lease)) { Guest::Kvdb } else { guest },
+            guest: match mutation {
+                // Only the database has reads.
+                Some(Mutation::OpenReads | Mutation::Lease) => Guest::Kvdb,
+                _ => arguments.guest.unwrap_or(guest),
+            },
             founders: *rng.pick(&[3, 3, 3, 5]),
             spare: rng.below(3) as usize,
             clients: rng.between(2, 5) as usize,
@@ -97,7 +102,7 @@ impl Plan {
             sync_ns: (sync_least, sync_least * rng.between(1, 8)),
             think_ns: rng.magnitude(40_000_000, 800_000_000),
             snapshot_log_entries: rng.magnitude(20, 2_000),
-            lease_reads: lease_reads || mutation == Some(Mutation::Lease),
+            lease_reads: lease_reads || arguments.leases || mutation == Some(Mutation::Lease),
             forwards: rng.one_in(2),
             digest_interval_ms: rng.magnitude(200, 10_000),
         }

@@ -40,6 +40,8 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let disks = scratch.path().to_owned();
+    os::end_on_signals(move || drop(std::fs::remove_dir_all(disks)));
     // Paths are relative, so that no run has others than the one before.
     let events = arguments.events.as_ref().map(File::create).transpose();
     let entered = std::env::set_current_dir(scratch.path());
@@ -51,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         }
     };
     telemetry::init();
-    let plan = Plan::new(arguments.seed, arguments.seconds, arguments.mutation);
+    let plan = Plan::new(arguments);
     let mut trace = Trace::default();
     if let Some(file) = events {
         trace.write_every_event(file);
@@ -63,21 +65,28 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     os::leave(i32::from(failed))
 }
 
+/// A computer with an empty disk, for a node.
+fn add_node(seed: u64, name: &str, plan: &Plan) -> HostId {
+    let host = os::add_host(seed, name);
+    os::enter(|os| {
+        let root = PathBuf::from(format!("{name}/{}", os.hosts[host].life));
+        os.disks.add(host, root, plan.sync_ns);
+    });
+    host
+}
+
 fn simulate(arguments: &Arguments, plan: &Plan) {
     let seed = arguments.seed;
+    os::enter(|os| {
+        os.disks.ignores_file_syncs = plan.mutation == Some(Mutation::FileSync);
+        os.disks.ignores_directory_syncs = plan.mutation == Some(Mutation::DirectorySync);
+    });
     let nodes: Vec<HostId> =
-        (1..=plan.founders + plan.spare).map(|number| os::add_host(seed, &format!("n{number}"))).collect();
-    for host in &nodes {
-        os::enter(|os| {
-            let root = PathBuf::from(format!("{}/{}", os.hosts[*host].name, os.hosts[*host].life));
-            os.disks.add(*host, root, plan.sync_ns);
-            os.disks.ignores_file_syncs = plan.mutation == Some(Mutation::FileSync);
-            os.disks.ignores_directory_syncs = plan.mutation == Some(Mutation::DirectorySync);
-        });
-    }
+        (1..=plan.founders + plan.spare).map(|number| add_node(seed, &format!("n{number}"), plan)).collect();
     let addresses: Vec<String> = nodes.iter().map(|host| node::address(*host)).collect();
     let mut nemesis = Nemesis::new(seed, arguments.only.as_deref());
-    let mut cluster = Cluster::start(plan, nodes);
+    let stranger = add_node(seed, "stranger", plan);
+    let mut cluster = Cluster::start(plan, nodes, stranger);
     for number in 1..=plan.clients {
         let host = os::add_host(seed, &format!("c{number}"));
         let rng = Rng::new(seed, &format!("client {number}"));
@@ -90,6 +99,7 @@ fn simulate(arguments: &Arguments, plan: &Plan) {
     os::sleep(3 * SECOND);
     STOP.store(true, Ordering::Relaxed);
     cluster.settle();
+    cluster.look_at_stranger();
     cluster.ask_for_the_last();
     cluster.end();
     checks::judge(plan.guest, &history::all());

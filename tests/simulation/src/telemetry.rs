@@ -1,13 +1,26 @@
 //! Log lines of all nodes, into the trace.
 
-use crate::os;
+use crate::os::{self, HostId};
 use crate::verdict;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
 use tracing_subscriber::EnvFilter;
 
 /// What a line of a node's log says, and must never say.
 const FORBIDDEN: [(&str, &str); 2] =
     [("this replica differs from another", "digests"), ("this node's state is wrong", "digests")];
+
+/// What a node's log says when it finds that it was removed.
+const REMOVED: &str = "the cluster does not know this node";
+
+/// Those who have said so.
+static UNKNOWN: Mutex<BTreeSet<HostId>> = Mutex::new(BTreeSet::new());
+
+/// Whether the node of a host has found that it was removed.
+pub(crate) fn was_removed(host: HostId) -> bool {
+    UNKNOWN.lock().unwrap_or_else(PoisonError::into_inner).contains(&host)
+}
 
 struct Lines;
 
@@ -17,6 +30,9 @@ impl Write for Lines {
             let text = String::from_utf8_lossy(bytes);
             let text = text.trim_end();
             os::say(text);
+            if text.contains(REMOVED) {
+                UNKNOWN.lock().unwrap_or_else(PoisonError::into_inner).insert(os::here());
+            }
             for (line, check) in FORBIDDEN {
                 if text.contains(line) {
                     verdict::report(check, text);

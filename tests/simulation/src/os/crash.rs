@@ -38,6 +38,7 @@ impl Os {
     pub(crate) fn revive(&mut self, host: HostId) {
         self.hosts[host].has_power = true;
         self.hosts[host].is_running = true;
+        self.hosts[host].ended_itself = false;
     }
 }
 
@@ -47,6 +48,7 @@ pub(crate) fn end_process(message: &str) -> ! {
         let host = os.here();
         os.say(host, message);
         os.crash(host, Crash::Process);
+        os.hosts[host].ended_itself = true;
     });
     unreachable!("a dead thread does not run again")
 }

@@ -357,6 +357,28 @@ impl Disks {
         self.disks.get_mut(&host).expect("located there").change_name(change);
     }
 
+    /// Flips bits of a file on a disk that nobody uses, one that is not tiny; returns its name.
+    pub(crate) fn rot(&mut self, host: HostId, bits: u64) -> Option<PathBuf> {
+        let disk = self.disks.get_mut(&host)?;
+        let in_use = |(path, entry): (&PathBuf, &Entry)| match entry {
+            Entry::File(id) if disk.files[id].current().len() >= SECTOR_BYTES => Some((path.clone(), *id)),
+            _ => None,
+        };
+        let files: Vec<(PathBuf, FileId)> = disk.names.iter().filter_map(in_use).collect();
+        if files.is_empty() {
+            return None;
+        }
+        let (path, id) = self.rng.pick(&files).clone();
+        let content = disk.files.get_mut(&id)?;
+        content.sync();
+        for _ in 0..bits {
+            let at = self.rng.below(content.safe.len() as u64) as usize;
+            content.safe[at] ^= 1 << self.rng.below(8);
+        }
+        fs::write(disk.root.join(&path), &content.safe).expect("the simulation's directory can be written");
+        Some(path)
+    }
+
     /// The process has ended, or the whole computer: what is left is put into the directory `root`.
     pub(super) fn crash(&mut self, host: HostId, root: PathBuf, loses_power: bool) {
         let Some(mut disk) = self.disks.remove(&host) else { return };

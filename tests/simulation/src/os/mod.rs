@@ -24,7 +24,7 @@ mod threads;
 
 pub(crate) use self::crash::{Crash, end_process};
 pub(crate) use self::disk::Faults as DiskFaults;
-pub(crate) use self::process::{fix_addresses, has_fixed_addresses, leave, raise_file_limit};
+pub(crate) use self::process::{end_on_signals, fix_addresses, has_fixed_addresses, leave, raise_file_limit};
 pub(crate) use self::scheduler::{HostId, WORLD};
 pub(crate) use self::threads::{is_simulated, sleep, spawn_on};
 
@@ -48,6 +48,8 @@ pub(crate) struct Host {
     /// A computer without power answers nothing; one whose process has ended refuses connections.
     pub(crate) has_power: bool,
     pub(crate) is_running: bool,
+    /// Whether the last process ended by its own decision.
+    pub(crate) ended_itself: bool,
     pub(crate) clock: Clock,
     entropy: Rng,
 }
@@ -112,6 +114,7 @@ pub(crate) fn add_host(seed: u64, name: &str) -> HostId {
             life: 1,
             has_power: true,
             is_running: false,
+            ended_itself: false,
             clock: Clock::new(os.scheduler.now(), id as u64),
             entropy: Rng::new(seed, &format!("entropy of {name}")),
         });
@@ -153,6 +156,11 @@ pub(crate) fn say(text: &str) {
         let host = os.here();
         os.say(host, text);
     });
+}
+
+/// The running thread's host.
+pub(crate) fn here() -> HostId {
+    enter(|os| os.here())
 }
 
 /// Nanoseconds since the begin of the simulation, which no host's clock shows.

@@ -28,8 +28,18 @@ pub(super) type Side = usize;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Event {
-    Deliver { connection: usize, side: Side },
-    Probe { connection: usize, side: Side },
+    Deliver {
+        connection: usize,
+        side: Side,
+    },
+    Probe {
+        connection: usize,
+        side: Side,
+    },
+    /// Whoever still connects waits no longer.
+    GiveUp {
+        connection: usize,
+    },
 }
 
 #[derive(Debug)]
@@ -69,7 +79,6 @@ struct End {
 
 #[derive(Debug)]
 struct Connection {
-    began: u64,
     ends: [End; 2],
 }
 
@@ -225,12 +234,14 @@ impl Os {
         self.network.connections_ever += 1;
         let number = self.network.connections_ever;
         let ends = [End::new(here, Some(id), local), End::new(there, None, to)];
-        self.network.connections.insert(number, Connection { began: self.scheduler.now(), ends });
+        self.network.connections.insert(number, Connection { ends });
         if let Some(object) = self.descriptors.get_mut(id) {
             object.kind = Kind::Stream { connection: number, side: 0 };
         }
         self.event("connect", [here as u64, there as u64]);
         self.send_segment(number, 0, Content::Open);
+        // The other side may lose its power when it has accepted and before this one hears of it.
+        self.scheduler.at(self.scheduler.now() + CONNECT_NS, Event::GiveUp { connection: number });
         Ok(())
     }
 
@@ -357,6 +368,12 @@ impl Os {
         match event {
             Event::Deliver { connection, side } => self.deliver(connection, side),
             Event::Probe { connection, side } => self.probe(connection, side),
+            Event::GiveUp { connection } => {
+                let waits = |open: &Connection| !open.ends[0].open && open.ends[0].error.is_none();
+                if self.network.connections.get(&connection).is_some_and(waits) {
+                    self.fail(connection, 0, libc::ETIMEDOUT);
+                }
+            }
         }
     }
 
@@ -367,16 +384,14 @@ impl Os {
     fn deliver(&mut self, connection: usize, side: Side) {
         let now = self.scheduler.now();
         let Some(open) = self.network.connections.get(&connection) else { return };
-        let (from, to, began) = (open.ends[side].host, open.ends[1 - side].host, open.began);
+        let (from, to) = (open.ends[side].host, open.ends[1 - side].host);
         let is_lost = self.network.lost_one_in != 0 && self.network.rng.one_in(self.network.lost_one_in);
         if is_lost || !self.passes(from, to) {
             self.network.lost += 1;
             let Some(end) = self.network.end(connection, side) else { return };
             let since = *end.silent_since.get_or_insert(now);
-            let is_connecting = matches!(end.sending.front(), Some(Segment { content: Content::Open, .. }));
             let silent_max = end.object.and_then(|id| self.descriptors.get(id)).and_then(|object| object.user_timeout);
-            let given_up = is_connecting && now - began > CONNECT_NS;
-            if given_up || now - since > silent_max.unwrap_or(60_000 * MILLI) {
+            if now - since > silent_max.unwrap_or(60_000 * MILLI) {
                 return self.fail(connection, side, libc::ETIMEDOUT);
             }
             return self.scheduler.at(now + RETRY_NS, Event::Deliver { connection, side });

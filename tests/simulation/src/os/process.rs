@@ -1,5 +1,7 @@
 //! What a run needs of the real process.
 
+use std::mem::MaybeUninit;
+
 const FIXED: libc::c_ulong = libc::ADDR_NO_RANDOMIZE as libc::c_ulong;
 const ASK: libc::c_ulong = 0xffff_ffff;
 
@@ -26,6 +28,29 @@ pub(crate) fn raise_file_limit() {
             libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
         }
     }
+}
+
+/// Has a signal end the process although nodes wait for them, after `clean`. Threads that are started from now on do not
+/// take signals.
+pub(crate) fn end_on_signals(clean: impl FnOnce() + Send + 'static) {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the set is made by the first call, and the others only read or fill it.
+    let set = unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            libc::sigaddset(set.as_mut_ptr(), signal);
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
+        set.assume_init()
+    };
+    std::thread::spawn(move || {
+        let mut signal = 0;
+        // SAFETY: both are this thread's own.
+        if unsafe { libc::sigwait(&raw const set, &raw mut signal) } == 0 {
+            clean();
+            leave(128 + signal);
+        }
+    });
 }
 
 /// Ends the process at once, with all threads that wait in it.
