@@ -93,7 +93,9 @@ impl Cluster {
 
     /// Has a node end and flips bits on its disk, once in a run; returns whether it was done.
     pub(crate) fn rot(&mut self, host: HostId, bits: u64) -> bool {
-        if self.rotten.is_some() {
+        // A cluster that is not begun yet may need each of those that begin it.
+        let founders = &self.nodes[..self.plan.founders];
+        if self.rotten.is_some() || !founders.iter().all(|founder| self.logs.has_served(*founder)) {
             return false;
         }
         self.crash(host, Crash::Process);

@@ -23,6 +23,10 @@ impl Logs {
         self.served.insert(host);
     }
 
+    pub(crate) fn has_served(&self, host: HostId) -> bool {
+        self.served.contains(&host)
+    }
+
     /// A log whose disk has lost bits may be one that cannot be read, until the node serves with it again.
     pub(crate) fn forget(&mut self, host: HostId) {
         self.served.remove(&host);
