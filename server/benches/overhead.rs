@@ -99,8 +99,10 @@ fn fibonacci() -> Result<Vec<u8>, Box<dyn Error>> {
 
 /// Commands in a second, of each variant in each round.
 fn measure(workload: &Workload, batch: usize, cache: &Path) -> Result<Vec<Vec<f64>>, Box<dyn Error>> {
-    let entries = entries(workload, batch, Checks::default())?;
-    let marks = entries_of(workload, batch, 1, Checks { mark: true, ..Checks::default() })?;
+    // Commands that are all alike need not be many.
+    let count = if workload.batches.len() > 1 { COMMANDS / batch } else { 16 };
+    let marks = entries(workload, batch, 1, Checks { mark: true, ..Checks::default() })?;
+    let entries = entries(workload, batch, count, Checks::default())?;
     let mut variants = Vec::new();
     for (name, gives) in VARIANTS {
         let mut variant =
@@ -160,17 +162,8 @@ impl Variant {
     }
 }
 
-fn entries(workload: &Workload, batch: usize, checks: Checks) -> Result<Vec<Proposal>, Box<dyn Error>> {
-    let few = if workload.batches.len() > 1 { COMMANDS / batch } else { 16 };
-    entries_of(workload, batch, few, checks)
-}
-
-fn entries_of(
-    workload: &Workload,
-    batch: usize,
-    count: usize,
-    checks: Checks,
-) -> Result<Vec<Proposal>, Box<dyn Error>> {
+/// So many entries, whose commands go on from one to the next.
+fn entries(workload: &Workload, batch: usize, count: usize, checks: Checks) -> Result<Vec<Proposal>, Box<dyn Error>> {
     let command = |number: usize| {
         let words = (workload.words)(number as u64).into_iter().map(Bytes::from).collect();
         Command::new(words).ok_or("a command has a name")

@@ -1,7 +1,7 @@
 //! The apply thread: owns the replica and does one job at a time, in the order they were sent.
 //!
-//! While the replica is doubted or in quarantine, what needs its state is held: callers wait, and as each waits for its
-//! answer before it sends more, what is held is bounded.
+//! While the replica is doubted or in quarantine, what needs its state is held, and so is a snapshot while a digest is made:
+//! callers wait, and as each waits for its answer before it sends more, what is held is bounded.
 
 use super::checkpoint::Checkpoint;
 use super::digest::Comparison;
