@@ -93,7 +93,7 @@ impl Machine {
         match outcome.recv() {
             Ok(Ok(())) => Ok(Machine { jobs, wanted: Arc::new(guest.settings()), guest, snapshots, shared }),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(StartError::State(Fault::new("the apply thread panicked"))),
+            Err(_) => Err(StartError::State(Fault::new("a thread of the machine panicked"))),
         }
     }
 }
@@ -138,7 +138,7 @@ struct State {
 }
 
 /// A bug that panics must stop the node, not leave it answering nothing.
-struct PanicGuard(Alarm);
+pub(super) struct PanicGuard(pub(super) Alarm);
 
 impl Drop for PanicGuard {
     fn drop(&mut self) {

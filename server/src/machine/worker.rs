@@ -7,6 +7,7 @@ use super::checkpoint::Checkpoint;
 use super::digest::Comparison;
 use super::replica::Replica;
 use super::standing::{Audit, Standing, Verdict};
+use super::start::PanicGuard;
 use super::tail::Tail;
 use super::{Shared, Status, snapshot};
 use crate::command::Command;
@@ -256,8 +257,10 @@ impl Worker {
     fn digest_later(&mut self, checkpoint: Checkpoint) -> Result<(), Fault> {
         let jobs = self.jobs.clone();
         let make = {
-            let checkpoint = checkpoint.clone();
+            let (checkpoint, alarm) = (checkpoint.clone(), self.shared.alarm.clone());
             move || {
+                // Whoever waits for the end of this would wait for ever.
+                let _guard = PanicGuard(alarm);
                 let digests = checkpoint.digests;
                 let state = checkpoint.digest(digests.index);
                 // Whoever takes the next image need not copy this one.
