@@ -49,3 +49,4 @@ pub mod storage;
 pub mod telemetry;
 pub mod time;
 pub mod type_config;
+pub mod undelivered;

@@ -1,10 +1,13 @@
 //! `Replies`: what applying one proposal gave, one RESP3 value a command.
 
+use crate::command::Command;
 use crate::resp3;
+use crate::undelivered::Held;
 use bytes::{Buf, BufMut, Bytes};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// All replies of one proposal in one buffer. Each is one complete RESP3 value, checked by `guest`.
 ///
@@ -19,6 +22,25 @@ pub struct Replies {
     /// Of the buffer that `bytes` may be only a part of.
     #[serde(skip)]
     shared_bytes: usize,
+    /// What that buffer is counted as until somebody takes its replies.
+    #[serde(skip)]
+    held: Option<Arc<Held>>,
+}
+
+/// What became of commands that were asked together.
+#[derive(Debug, Default)]
+pub struct Answered {
+    /// To the first of the commands; to one at least, if there were any.
+    pub replies: Replies,
+    /// The others. They were not run: the replies would have been too much to keep.
+    pub rest: Vec<Command>,
+}
+
+impl Answered {
+    /// Nothing is left to be asked again.
+    pub fn whole(replies: Replies) -> Answered {
+        Answered { replies, rest: Vec::new() }
+    }
 }
 
 impl Replies {
@@ -26,12 +48,17 @@ impl Replies {
     pub fn new(bytes: Bytes, ends: Vec<u32>) -> Replies {
         debug_assert_eq!(ends.last().copied().unwrap_or(0) as usize, bytes.len());
         let shared_bytes = bytes.len();
-        Replies { bytes, ends, index: 0, shared_bytes }
+        Replies { bytes, ends, index: 0, shared_bytes, held: None }
     }
 
     /// The same, given by that log entry.
     pub fn at(self, index: u64) -> Replies {
         Replies { index, ..self }
+    }
+
+    /// The same, counted until `taken` or the end of all its parts.
+    pub fn held(self, held: Held) -> Replies {
+        Replies { held: Some(Arc::new(held)), ..self }
     }
 
     /// The log entry that gave them; 0 for those of reads.
@@ -68,7 +95,7 @@ impl Replies {
         let ends: Vec<u32> = self.ends[range].iter().map(|end| end - start).collect();
         let end = start + ends.last().copied().unwrap_or(0);
         let bytes = self.bytes.slice(start as usize..end as usize);
-        Replies { bytes, ends, index: self.index, shared_bytes: self.shared_bytes }
+        Replies { bytes, ends, index: self.index, shared_bytes: self.shared_bytes, held: self.held.clone() }
     }
 
     /// The same for who may keep it long: in a buffer of its own, unless most of the shared one is its own anyway.
@@ -78,6 +105,16 @@ impl Replies {
             self.shared_bytes = self.bytes.len();
         }
         self
+    }
+
+    /// The memory that they keep.
+    pub fn memory_bytes(&self) -> usize {
+        self.shared_bytes
+    }
+
+    /// To be called by who counts them from now on.
+    pub fn taken(&mut self) {
+        self.held = None;
     }
 }
 
@@ -105,7 +142,7 @@ impl Replies {
             start = *end as usize;
         }
         let shared_bytes = bytes.len();
-        (start == bytes.len()).then_some(Replies { bytes, ends, index, shared_bytes })
+        (start == bytes.len()).then_some(Replies { bytes, ends, index, shared_bytes, held: None })
     }
 }
 

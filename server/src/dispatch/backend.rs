@@ -11,7 +11,7 @@ use crate::fault::chain;
 use crate::guest::spec::{Description, ModuleInfo};
 use crate::machine::{self, Machine, snapshot};
 use crate::raft::{self, Change, ClockStatus, Cluster, Member, View};
-use crate::replies::Replies;
+use crate::replies::{Answered, Replies};
 use crate::reply::ErrorReply;
 use crate::settings::Settings;
 use crate::storage::snapshots::{self, SnapshotInfo, Snapshots};
@@ -42,11 +42,11 @@ impl Backend {
         }
     }
 
-    pub(super) async fn read(&self, commands: Vec<Command>) -> Result<Replies, raft::Error> {
+    pub(super) async fn read(&self, commands: Vec<Command>) -> Result<Answered, raft::Error> {
         match self {
             Backend::Node { cluster, .. } => cluster.read(commands).await,
             #[cfg(test)]
-            Backend::Fake(fake) => fake.run('r', &commands),
+            Backend::Fake(fake) => fake.answer('r', commands),
         }
     }
 
@@ -56,11 +56,11 @@ impl Backend {
         commands: Vec<Command>,
         index_min: u64,
         age_max: Option<Duration>,
-    ) -> Result<Replies, raft::Error> {
+    ) -> Result<Answered, raft::Error> {
         match self {
             Backend::Node { cluster, .. } => cluster.read_here(commands, index_min, age_max).await,
             #[cfg(test)]
-            Backend::Fake(fake) => fake.run('h', &commands),
+            Backend::Fake(fake) => fake.answer('h', commands),
         }
     }
 

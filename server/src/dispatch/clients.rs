@@ -1,6 +1,7 @@
 //! The register of connected clients: how many may be, what `CLIENT LIST` shows, who can be killed.
 
 use super::client::{Client, Resp};
+use crate::undelivered::{Held, Undelivered};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -18,6 +19,8 @@ pub(super) struct Clients {
     memory_bytes_max: usize,
     memory_bytes: AtomicUsize,
     evicted: AtomicU64,
+    /// Counts what those still hold that are being disconnected for it.
+    undelivered: Undelivered,
     /// Cancelled when the server stops; ends every session.
     ended: CancellationToken,
     begin: Instant,
@@ -44,6 +47,8 @@ pub(super) struct Entry {
     /// Of its requests and replies, counted in `Clients::memory_bytes` unless it is evicted.
     memory_bytes: AtomicUsize,
     is_evicted: AtomicBool,
+    /// What it still holds once it is evicted.
+    held: Mutex<Option<Held>>,
 }
 
 /// What a client says of itself.
@@ -56,12 +61,18 @@ pub(super) struct Profile {
 }
 
 impl Clients {
-    pub(super) fn new(most: usize, memory_bytes_max: usize, ended: CancellationToken) -> Clients {
+    pub(super) fn new(
+        most: usize,
+        memory_bytes_max: usize,
+        undelivered: Undelivered,
+        ended: CancellationToken,
+    ) -> Clients {
         Clients {
             most,
             memory_bytes_max,
             memory_bytes: AtomicUsize::new(0),
             evicted: AtomicU64::new(0),
+            undelivered,
             ended,
             begin: Instant::now(),
             next_id: AtomicU64::new(1),
@@ -88,6 +99,7 @@ impl Clients {
             profile: Mutex::new(Profile::default()),
             memory_bytes: AtomicUsize::new(0),
             is_evicted: AtomicBool::new(false),
+            held: Mutex::new(None),
         });
         entries.insert(entry.id, Arc::clone(&entry));
         drop(entries);
@@ -98,6 +110,9 @@ impl Clients {
         let mut entries = self.entries();
         entries.remove(&entry.id);
         self.recount(&entries, entry, 0);
+        drop(entries);
+        // `CLIENT LIST` may keep the entry for a while.
+        entry.hold(None);
     }
 
     /// Takes note of the memory that a client's requests and replies take now. If it is too much for all together, those
@@ -111,6 +126,7 @@ impl Clients {
             let bytes = largest.memory_bytes.load(Ordering::Relaxed);
             self.recount(&entries, largest, 0);
             largest.is_evicted.store(true, Ordering::Relaxed);
+            largest.hold(Some(self.undelivered.hold(bytes)));
             largest.kill();
             self.evicted.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(client = largest.id, peer = %largest.peer, bytes, "disconnected: --clients-memory is used up");
@@ -195,6 +211,10 @@ impl Clients {
 }
 
 impl Entry {
+    fn hold(&self, held: Option<Held>) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+    }
+
     pub(super) fn kill(&self) {
         self.killed.cancel();
         self.ended.cancel();

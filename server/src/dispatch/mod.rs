@@ -27,9 +27,10 @@ use crate::command::Command;
 use crate::guest::spec::{Description, Kind};
 use crate::machine::Machine;
 use crate::raft::{self, Cluster};
-use crate::replies::Replies;
+use crate::replies::{Answered, Replies};
 use crate::reply::{ErrorCode, ErrorReply, Reply};
 use crate::storage::snapshots::Snapshots;
+use crate::undelivered::Undelivered;
 use acl::User;
 use backend::Backend;
 use builtin::{Builtin, Call, Run};
@@ -137,17 +138,19 @@ impl Dispatcher {
         shutdown: CancellationToken,
         end: CancellationToken,
     ) -> Result<Dispatcher, Error> {
-        Dispatcher::over(options, Backend::Node { cluster, machine, snapshots }, shutdown, end)
+        let undelivered = cluster.undelivered().clone();
+        Dispatcher::over(options, Backend::Node { cluster, machine, snapshots }, undelivered, shutdown, end)
     }
 
     fn over(
         options: Options,
         backend: Backend,
+        undelivered: Undelivered,
         shutdown: CancellationToken,
         end: CancellationToken,
     ) -> Result<Dispatcher, Error> {
         let table = Table::new(&backend.description())?;
-        let clients = Arc::new(Clients::new(options.clients_max, options.clients_memory_bytes_max, end));
+        let clients = Arc::new(Clients::new(options.clients_max, options.clients_memory_bytes_max, undelivered, end));
         Ok(Dispatcher { options, table, backend, clients, stats: Stats::default(), shutdown })
     }
 
@@ -280,8 +283,9 @@ impl Dispatcher {
         Ok(replies)
     }
 
-    /// Runs reads in order on one state: one reply each, or one error for all.
-    pub async fn read(&self, client: &Client, commands: Vec<Command>) -> Result<Replies, ErrorReply> {
+    /// Runs reads in order on one state, or the first of them if their replies are large: one reply each, or one error
+    /// for all.
+    pub async fn read(&self, client: &Client, commands: Vec<Command>) -> Result<Answered, ErrorReply> {
         let count = commands.len();
         let read = match client.reads_here() {
             true => self.backend.read_here(commands, client.last_write(), self.options.staleness_max).await,
@@ -290,7 +294,7 @@ impl Dispatcher {
         self.outcome(count, read)
     }
 
-    fn outcome(&self, count: usize, outcome: Result<Replies, raft::Error>) -> Result<Replies, ErrorReply> {
+    fn outcome<T>(&self, count: usize, outcome: Result<T, raft::Error>) -> Result<T, ErrorReply> {
         outcome.map_err(|error| {
             self.stats.failed(count);
             error::from_raft(&error, self.options.redirect)

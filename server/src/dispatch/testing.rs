@@ -5,12 +5,13 @@ use super::error::err;
 use super::{Dispatcher, Options};
 use crate::command::Command;
 use crate::guest::spec::{Argument, ArgumentType, CommandSpec, Description, Kind, ModuleInfo};
-use crate::replies::Replies;
+use crate::replies::{Answered, Replies};
 use crate::reply::ErrorReply;
 use crate::resp3::{PutToken, Token};
 use crate::settings::{Limits, Settings};
 use crate::storage::snapshots::SnapshotInfo;
 use crate::type_config::Node;
+use crate::undelivered::Undelivered;
 use crate::{machine, raft, time};
 use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
@@ -22,14 +23,21 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Fixture {
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) cluster: Arc<Fake>,
+    pub(crate) undelivered: Undelivered,
     pub(crate) shutdown: CancellationToken,
 }
+
+/// Reads that are answered together.
+pub(crate) const READS_MAX: usize = 50;
+const UNDELIVERED_BYTES_MAX: usize = 1 << 20;
 
 pub(crate) fn fixture(options: Options) -> Fixture {
     let cluster = Arc::new(Fake::default());
     let shutdown = CancellationToken::new();
-    let dispatcher = Dispatcher::over(options, Backend::Fake(Arc::clone(&cluster)), shutdown.clone(), shutdown.clone());
-    Fixture { dispatcher: Arc::new(dispatcher.unwrap()), cluster, shutdown }
+    let undelivered = Undelivered::new(UNDELIVERED_BYTES_MAX);
+    let backend = Backend::Fake(Arc::clone(&cluster));
+    let dispatcher = Dispatcher::over(options, backend, undelivered.clone(), shutdown.clone(), shutdown.clone());
+    Fixture { dispatcher: Arc::new(dispatcher.unwrap()), cluster, undelivered, shutdown }
 }
 
 /// One node with a small kvdb, which remembers the batches that it got.
@@ -80,6 +88,12 @@ impl Fake {
             ends.push(out.len() as u32);
         }
         Ok(Replies::new(out.freeze(), ends))
+    }
+
+    /// Only some commands at a time.
+    pub(super) fn answer(&self, kind: char, mut commands: Vec<Command>) -> Result<Answered, raft::Error> {
+        let rest = commands.split_off(commands.len().min(READS_MAX));
+        Ok(Answered { replies: self.run(kind, &commands)?, rest })
     }
 
     pub(super) fn leader(&self) -> Option<Node> {

@@ -40,7 +40,7 @@ use crate::digest::Digests;
 use crate::fault::{Alarm, Fault};
 use crate::guest::Guest;
 use crate::guest::spec::{Description, ModuleInfo};
-use crate::replies::Replies;
+use crate::replies::Answered;
 use crate::settings::Settings;
 use crate::storage::snapshots::{SnapshotInfo, Snapshots};
 use crate::type_config::LogId;
@@ -138,10 +138,10 @@ impl Shared {
 }
 
 impl Machine {
-    /// Runs read commands on a private view of the state, one reply each. What they change is thrown away. Nothing while
-    /// the state is known to be wrong.
-    pub async fn read(&self, commands: Vec<Command>) -> Result<Option<Replies>, Fault> {
-        self.job(|replies| Job::Read { commands, replies }).await
+    /// Runs read commands on a private view of the state, as many as have replies that may be kept. What they change is
+    /// thrown away. Nothing while the state is known to be wrong.
+    pub async fn read(&self, commands: Vec<Command>) -> Result<Option<Answered>, Fault> {
+        self.job(|answer| Job::Read { commands, answer }).await
     }
 
     pub fn status(&self) -> Status {

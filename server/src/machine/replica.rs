@@ -52,6 +52,11 @@ pub(super) struct Replica {
     last_trap: Option<Arc<Trap>>,
 }
 
+/// What the replies of reads that are run together may be, but for a single larger one.
+const READ_REPLIES_BYTES_MAX: u64 = 4 << 20;
+/// How much the guest's memory may grow while they are made. It is the reader's own, and given back.
+const READ_GROWTH_BYTES_MAX: u64 = 32 << 20;
+
 /// What a run of steps wrote: RESP3 values and where they end.
 #[derive(Default)]
 struct Output {
@@ -411,7 +416,9 @@ impl Replica {
             .collect();
         let mut output = Output::default();
         if !calls.is_empty() {
+            let limits = self.limits_of_reads();
             let reader = self.fresh_reader()?;
+            reader.set_limits(limits);
             reader.hold_lines();
             match reader.run(&calls, &mut output.bytes, &mut output.ends) {
                 Ok(()) => reader.release_lines(),
@@ -429,23 +436,36 @@ impl Replica {
         Ok(output.replies())
     }
 
+    /// What a call with many commands may take: those whose replies are large are run again, one by one.
+    fn limits_of_reads(&self) -> Limits {
+        let limits = self.limits();
+        Limits {
+            memory_bytes_max: limits.memory_bytes_max.min(self.writer.memory_bytes() + READ_GROWTH_BYTES_MAX),
+            replies_bytes_max: limits.replies_bytes_max.min(READ_REPLIES_BYTES_MAX),
+            ..limits
+        }
+    }
+
+    /// Up to the first whose reply makes all together too large.
     fn read_one_by_one<'a>(
         &mut self,
         calls: &[Call<'_>],
         commands: impl Iterator<Item = &'a Command>,
     ) -> Result<Output, Fault> {
         let mut output = Output::default();
-        let limit = self.limits().replies_bytes_max;
+        let limits = self.limits();
         for (call, command) in calls.iter().zip(commands) {
+            if output.bytes.len() as u64 > READ_REPLIES_BYTES_MAX {
+                break;
+            }
             let mut one = Output::default();
-            let ran = self.fresh_reader()?.run(&[*call], &mut one.bytes, &mut one.ends);
-            let bytes = (output.bytes.len() + one.bytes.len()) as u64;
-            let failure = match ran {
-                Ok(()) if bytes <= limit => {
+            let reader = self.fresh_reader()?;
+            reader.set_limits(limits);
+            let failure = match reader.run(&[*call], &mut one.bytes, &mut one.ends) {
+                Ok(()) => {
                     output.push(&one.bytes);
                     continue;
                 }
-                Ok(()) => Failure::TooBig { bytes, limit },
                 Err(Failure::Host(fault)) => return Err(fault),
                 Err(failure) => failure,
             };
@@ -506,7 +526,9 @@ fn with_unknown(known: &Output, positions: &[Option<u32>], commands: &[Command])
                 starts.next();
                 ends.next();
             }
-            _ => output.push(&unknown(command)),
+            (None, ..) => output.push(&unknown(command)),
+            // What follows was not run.
+            _ => break,
         }
     }
     output

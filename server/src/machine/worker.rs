@@ -14,7 +14,7 @@ use crate::command::Command;
 use crate::digest::{Difference, Digests};
 use crate::fault::Fault;
 use crate::guest::Guest;
-use crate::replies::Replies;
+use crate::replies::{Answered, Replies};
 use crate::storage::snapshots::{SnapshotInfo, Snapshots};
 use crate::type_config::{Entry, LogId, Membership, NodeId, SnapshotMeta, TypeConfig};
 use openraft::EntryPayload;
@@ -38,7 +38,7 @@ pub(super) enum Job {
     /// Answered with nothing if the state is not to be shown.
     Read {
         commands: Vec<Command>,
-        replies: oneshot::Sender<Option<Replies>>,
+        answer: oneshot::Sender<Option<Answered>>,
     },
     AppliedState {
         state: oneshot::Sender<(Option<LogId>, Membership)>,
@@ -151,22 +151,23 @@ impl Worker {
                 self.publish();
                 let _ = done.send(());
             }
-            (Standing::Undecided(_) | Standing::Quarantined(_), Job::Read { replies, .. }) => {
-                let _ = replies.send(None);
+            (Standing::Undecided(_) | Standing::Quarantined(_), Job::Read { answer, .. }) => {
+                let _ = answer.send(None);
             }
             (
                 Standing::Doubted(_) | Standing::Quarantined(_),
                 job @ (Job::Apply { .. } | Job::Read { .. } | Job::Checkpoint { .. }),
             ) => self.held.push_back(job),
             (_, Job::Apply { entries, done }) => self.apply_all(entries, done)?,
-            (_, Job::Read { commands, replies }) => {
+            (_, Job::Read { mut commands, answer }) => {
                 let before = self.replica.last_trap().cloned();
-                let read = self.replica.read(&commands)?;
+                let replies = self.replica.read(&commands)?;
+                let rest = commands.split_off(replies.len());
                 // Whoever has the error and then asks for the trap must find it.
                 if self.replica.last_trap().map(Arc::as_ptr) != before.as_ref().map(Arc::as_ptr) {
                     self.publish();
                 }
-                let _ = replies.send(Some(read));
+                let _ = answer.send(Some(Answered { replies, rest }));
             }
             (_, Job::AppliedState { state }) => {
                 let _ = state.send((self.applied, self.membership.clone()));
@@ -394,9 +395,9 @@ impl Worker {
                     let entries = entries.into_iter().map(|(entry, _)| (entry, None)).collect();
                     self.held.push_back(Job::Apply { entries, done });
                 }
-                Job::Read { replies, .. } => {
+                Job::Read { answer, .. } => {
                     // A receiver that is gone has lost interest in the answer.
-                    let _ = replies.send(None);
+                    let _ = answer.send(None);
                 }
                 job => self.held.push_back(job),
             }

@@ -10,6 +10,9 @@ use crate::type_config::{self, NodeId};
 use crate::{dispatch, net, raft, redis, time};
 use std::collections::BTreeMap;
 
+/// Of `--clients-memory`, this part may be on its way to clients beside what they hold.
+const UNDELIVERED_PART: usize = 4;
+
 pub(super) fn listener(config: &Config, credentials: &Credentials) -> net::Options {
     net::Options {
         addresses: config.addresses.clone(),
@@ -65,6 +68,7 @@ pub(super) fn raft(
         batch_bytes_max: config.batch_bytes,
         queue_commands_max: config.queue_commands,
         queue_bytes_max: config.queue_bytes,
+        undelivered_bytes_max: config.clients_memory / UNDELIVERED_PART,
         mark_every: config.digest_interval,
         snapshot_log_entries: config.snapshot_log_entries,
         snapshot_log_bytes: config.snapshot_log_bytes,

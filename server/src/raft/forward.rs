@@ -13,7 +13,7 @@ use super::{Cluster, Error};
 use crate::command::Command;
 use crate::machine::{Awaiting, Given};
 use crate::net::peer;
-use crate::replies::Replies;
+use crate::replies::{Answered, Replies};
 use crate::type_config::{Node, NodeId, TypeConfig};
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -87,10 +87,10 @@ impl Forward {
 
 impl Cluster {
     /// Runs commands where the leader is.
-    pub(super) async fn run(&self, way: Way, mut commands: Vec<Command>) -> Result<Replies, Error> {
+    pub(super) async fn run(&self, way: Way, mut commands: Vec<Command>) -> Result<Answered, Error> {
         if self.is_leader() {
             match self.queue(way).ask(commands, None).await {
-                Ok(replies) => return Ok(replies),
+                Ok(answered) => return Ok(answered),
                 Err(Refusal { error: Error::NotLeader { .. } | Error::NoLeader, given_back: Some(back) }) => {
                     commands = back;
                 }
@@ -107,7 +107,7 @@ impl Cluster {
                 }
                 Some(leader) if leader.node_id == self.shared.node_id => {
                     match self.queue(way).ask(commands, None).await {
-                        Ok(replies) => return Ok(replies),
+                        Ok(answered) => return Ok(answered),
                         Err(Refusal { error: Error::NotLeader { .. } | Error::NoLeader, given_back: Some(back) }) => {
                             commands = back;
                         }
@@ -120,7 +120,10 @@ impl Cluster {
                         Way::Read => self.read_there(&leader, &commands).await,
                     };
                     if let Try::Done(outcome) = tried {
-                        return outcome;
+                        return outcome.map(|replies| {
+                            let rest = commands.split_off(replies.len());
+                            Answered { replies, rest }
+                        });
                     }
                 }
                 _ => {}
@@ -224,7 +227,7 @@ impl Cluster {
         let asked =
             async { Ok::<_, Arc<peer::Error>>(self.link_to(leader).send(Kind::Read, payload).await?.answer().await?) };
         match asked.await.map(rpc::decode_answer) {
-            Ok(Ok(Ok(replies))) if replies.len() == commands.len() => Try::Done(Ok(replies)),
+            Ok(Ok(Ok(replies))) if (1..=commands.len()).contains(&replies.len()) => Try::Done(Ok(replies)),
             Ok(Ok(Err(Failure::Busy))) => Try::Done(Err(Error::Busy)),
             Ok(Ok(Err(Failure::Refused(reason)))) => Try::Done(Err(Error::Refused(reason))),
             Ok(Err(error)) => Try::Done(Err(Error::Refused(error.to_string()))),

@@ -67,12 +67,13 @@ use self::reads::{Lease, Policy, Reads};
 use crate::command::Command;
 use crate::machine::{Machine, StateMachine};
 use crate::net::peer::Local;
-use crate::replies::Replies;
+use crate::replies::{Answered, Replies};
 use crate::storage::log::LogStorage;
 use crate::storage::snapshots::SnapshotInfo;
 use crate::storage::ward::Ward;
 use crate::time::Clock;
 use crate::type_config::{Node, NodeId, TypeConfig};
+use crate::undelivered::Undelivered;
 use openraft::async_runtime::watch::WatchReceiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -109,6 +110,7 @@ struct Shared {
     reads: Queue,
     /// Reads of this node's own state.
     reads_here: Queue,
+    undelivered: Undelivered,
     presence: Presence,
     clocks: Clocks,
     /// How long a leader counts on what a quorum has confirmed, if it does.
@@ -152,18 +154,27 @@ impl Cluster {
         let writes = Queue::new(options.queue_commands_max, options.queue_bytes_max);
         let reads = Queue::new(options.queue_commands_max, options.queue_bytes_max);
         let reads_here = Queue::new(options.queue_commands_max, options.queue_bytes_max);
+        let undelivered = Undelivered::new(options.undelivered_bytes_max);
         let presence = Presence::new(options.election_timeout_max);
         let stopping = CancellationToken::new();
         let mark = MarkWanted::default();
         let compaction = Compaction::new(raft.clone(), log.clone(), machine.clone(), mark.clone(), &options);
         let tasks = TaskTracker::new();
         let agreement = Agreement::new(machine.clone(), presence.clone(), options.node_id);
-        let proposer =
-            Proposer::new(raft.clone(), machine.clone(), writes.clone(), clock.clone(), agreement, mark, &options);
+        let proposer = Proposer::new(
+            raft.clone(),
+            machine.clone(),
+            writes.clone(),
+            undelivered.clone(),
+            clock.clone(),
+            agreement,
+            mark,
+            &options,
+        );
         let lease = options.lease().map(|age_max| Lease::new(age_max, presence.clone(), stopping.clone()));
         let policy = Policy::Linearizable { raft: raft.clone(), lease };
-        let reading = Reads::new(policy, machine.clone(), reads.clone(), &options);
-        let reading_here = Reads::new(Policy::Here, machine.clone(), reads_here.clone(), &options);
+        let reading = Reads::new(policy, machine.clone(), reads.clone(), undelivered.clone(), &options);
+        let reading_here = Reads::new(Policy::Here, machine.clone(), reads_here.clone(), undelivered.clone(), &options);
         supervise::task(&tasks, "proposer", machine.alarm(), proposer.run());
         supervise::task(&tasks, "reads", machine.alarm(), reading.run());
         supervise::task(&tasks, "reads of its own state", machine.alarm(), reading_here.run());
@@ -184,6 +195,7 @@ impl Cluster {
                 writes,
                 reads,
                 reads_here,
+                undelivered,
                 presence,
                 clocks: Clocks::new(clock, options.clock_skew_max),
                 lease: options.lease(),
@@ -218,13 +230,14 @@ impl Cluster {
         if commands.is_empty() {
             return Ok(Replies::default());
         }
-        self.run(Way::Write, commands).await
+        self.run(Way::Write, commands).await.map(|answered| answered.replies)
     }
 
-    /// Runs commands that change nothing on a state that has everything acknowledged before this call.
-    pub async fn read(&self, commands: Vec<Command>) -> Result<Replies, Error> {
+    /// Runs commands that change nothing on a state that has everything acknowledged before this call, or the first of
+    /// them if their replies are large.
+    pub async fn read(&self, commands: Vec<Command>) -> Result<Answered, Error> {
         if commands.is_empty() {
-            return Ok(Replies::default());
+            return Ok(Answered::default());
         }
         self.run(Way::Read, commands).await
     }
@@ -236,9 +249,9 @@ impl Cluster {
         commands: Vec<Command>,
         index_min: u64,
         age_max: Option<Duration>,
-    ) -> Result<Replies, Error> {
+    ) -> Result<Answered, Error> {
         if commands.is_empty() {
-            return Ok(Replies::default());
+            return Ok(Answered::default());
         }
         let serves = self.shared.machine.standing().serves();
         if !serves || !self.reaches(index_min).await? || !self.is_fresh(age_max) {
@@ -274,6 +287,11 @@ impl Cluster {
             shared.log.status(),
             &shared.machine.status(),
         )
+    }
+
+    /// What is counted of replies on their way.
+    pub fn undelivered(&self) -> &Undelivered {
+        &self.shared.undelivered
     }
 
     /// In the order of their ids.

@@ -31,6 +31,8 @@ pub struct Options {
     /// What may wait to be proposed, and again to be read; over it a caller gets `Error::Busy`.
     pub queue_commands_max: usize,
     pub queue_bytes_max: usize,
+    /// While replies of more bytes are made and not taken, nothing more is run.
+    pub undelivered_bytes_max: usize,
     /// With two, the next batch is on its way while the last one is synced; with more, batches get smaller.
     pub proposals_in_flight_max: usize,
     /// A snapshot is taken when the log behind the last one has so many entries or bytes.
@@ -64,6 +66,7 @@ impl Options {
             batch_bytes_max: 1 << 20,
             queue_commands_max: 256 << 10,
             queue_bytes_max: 256 << 20,
+            undelivered_bytes_max: 256 << 20,
             proposals_in_flight_max: 1,
             snapshot_log_entries: 100_000,
             snapshot_log_bytes: 64 << 20,

@@ -15,6 +15,7 @@ use crate::proposal::{Origin, Proposal};
 use crate::settings::Change;
 use crate::time::{Clock, Reading};
 use crate::type_config::{Node, NodeId, TypeConfig};
+use crate::undelivered::Undelivered;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use openraft::RaftMetrics;
@@ -40,6 +41,7 @@ pub(super) struct Proposer {
     raft: Raft,
     machine: Machine,
     queue: Queue,
+    undelivered: Undelivered,
     clock: Clock,
     ticker: Ticker,
     agreement: Agreement,
@@ -86,10 +88,12 @@ impl Quorum {
 }
 
 impl Proposer {
+    #[expect(clippy::too_many_arguments, reason = "each is a handle that only this task needs")]
     pub(super) fn new(
         raft: Raft,
         machine: Machine,
         queue: Queue,
+        undelivered: Undelivered,
         clock: Clock,
         agreement: Agreement,
         wanted: MarkWanted,
@@ -102,6 +106,7 @@ impl Proposer {
             raft,
             machine,
             queue,
+            undelivered,
             ticker: Ticker::new(options.tick, clock.read()),
             checker: Checker::new(options.mark_every, wanted, Instant::now()),
             clock,
@@ -127,7 +132,7 @@ impl Proposer {
     pub(super) async fn run(mut self) {
         let mut in_flight = FuturesUnordered::new();
         loop {
-            while in_flight.len() < self.proposals_in_flight_max {
+            while self.may_propose(in_flight.len()) {
                 let term = self.leading_term();
                 let (commands_max, bytes_max) = (self.batch_commands_max, self.batch_bytes_max);
                 let Some(batch) = self.queue.take(commands_max, bytes_max, term.as_ref().ok().copied()) else { break };
@@ -138,7 +143,8 @@ impl Proposer {
             }
             tokio::select! {
                 Some(outcome) = in_flight.next() => self.answer(outcome),
-                () = self.queue.changed(), if in_flight.len() < self.proposals_in_flight_max => {}
+                () = self.queue.changed(), if self.may_propose(in_flight.len()) => {}
+                () = self.undelivered.room(), if !self.undelivered.has_room() => {}
                 _ = self.idle.tick() => {
                     // For what is in flight; a proposal looks for itself.
                     self.quorum.look(&self.raft.metrics().borrow_watched());
@@ -160,6 +166,10 @@ impl Proposer {
                 },
             }
         }
+    }
+
+    fn may_propose(&self, in_flight: usize) -> bool {
+        in_flight < self.proposals_in_flight_max && self.undelivered.has_room()
     }
 
     /// Hands one proposal to openraft; what it returns waits for the outcome. Nothing if it was refused at once.
@@ -289,7 +299,7 @@ impl Proposer {
                 if outcome.tick.is_some() && outcome.tick == self.term {
                     self.ticker.confirm(self.machine.status().now);
                 }
-                answers.replies(&response.data);
+                answers.replies(response.data, &self.undelivered);
             }
             Some(Err(error)) => {
                 tracing::debug!(%error, "proposal failed");

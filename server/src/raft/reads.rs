@@ -13,6 +13,8 @@ use super::{Error, Options, Raft};
 use crate::fault::chain;
 use crate::machine::Machine;
 use crate::pace::Pace;
+use crate::replies::Answered;
+use crate::undelivered::Undelivered;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{LinearizerOption, ReadPolicy};
 use std::time::Duration;
@@ -22,6 +24,7 @@ pub(super) struct Reads {
     policy: Policy,
     machine: Machine,
     queue: Queue,
+    undelivered: Undelivered,
     pace: Pace,
     batch_bytes_max: usize,
 }
@@ -79,42 +82,51 @@ impl Policy {
 }
 
 impl Reads {
-    pub(super) fn new(policy: Policy, machine: Machine, queue: Queue, options: &Options) -> Reads {
+    pub(super) fn new(
+        policy: Policy,
+        machine: Machine,
+        queue: Queue,
+        undelivered: Undelivered,
+        options: &Options,
+    ) -> Reads {
         let pace = Pace::new(options.batch_commands_max);
-        Reads { policy, machine, queue, pace, batch_bytes_max: options.batch_bytes_max }
+        Reads { policy, machine, queue, undelivered, pace, batch_bytes_max: options.batch_bytes_max }
     }
 
     /// Until the queue is closed and everything in it is answered.
     pub(super) async fn run(mut self) {
         loop {
-            while let Some(batch) = self.queue.take(self.pace.commands(), self.batch_bytes_max, None) {
-                let Batch { commands, answers, .. } = batch;
-                if !self.machine.standing().serves() {
-                    answers.give_back(commands, || self.policy.refusal());
-                    continue;
+            self.undelivered.room().await;
+            let Some(batch) = self.queue.take(self.pace.commands(), self.batch_bytes_max, None) else {
+                if self.queue.is_done() {
+                    return;
                 }
-                if let Err(error) = self.policy.point().await {
-                    tracing::debug!(%error, "no linearizable point");
-                    answers.give_back(commands, || error.again());
-                    continue;
+                self.queue.changed().await;
+                continue;
+            };
+            let Batch { commands, answers, .. } = batch;
+            if !self.machine.standing().serves() {
+                answers.give_back(commands, || self.policy.refusal());
+                continue;
+            }
+            if let Err(error) = self.policy.point().await {
+                tracing::debug!(%error, "no linearizable point");
+                answers.give_back(commands, || error.again());
+                continue;
+            }
+            match self.machine.read(commands).await {
+                Ok(None) => answers.error(|| Error::Quarantined),
+                Ok(Some(Answered { replies, rest })) => {
+                    self.pace.answered(replies.bytes());
+                    let (left, commands) = answers.first_replies(replies, rest, &self.undelivered);
+                    self.queue.put_back(left, commands);
                 }
-                match self.machine.read(commands).await {
-                    Ok(None) => answers.error(|| Error::Quarantined),
-                    Ok(Some(replies)) => {
-                        self.pace.answered(replies.bytes());
-                        answers.replies(&replies);
-                    }
-                    Err(fault) => {
-                        // The machine reports the fault itself, and the node stops; a client only hears that it does.
-                        tracing::debug!(fault = chain(&fault), "machine cannot read");
-                        answers.error(|| Error::Stopped);
-                    }
+                Err(fault) => {
+                    // The machine reports the fault itself, and the node stops; a client only hears that it does.
+                    tracing::debug!(fault = chain(&fault), "machine cannot read");
+                    answers.error(|| Error::Stopped);
                 }
             }
-            if self.queue.is_done() {
-                return;
-            }
-            self.queue.changed().await;
         }
     }
 }

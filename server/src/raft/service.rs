@@ -55,7 +55,8 @@ impl Service for Cluster {
                     Kind::Propose => self.queue(Way::Write).ask(commands, Some(ticket)).await,
                     _ => self.queue(Way::Read).ask(commands, None).await,
                 };
-                rpc::encode_answer(answered.map_err(failure)).map_err(text)
+                let replies = answered.map(|answered| answered.replies);
+                rpc::encode_answer(replies.map_err(failure)).map_err(text)
             }
             Kind::Change => {
                 let changed = self.change_here(&decoded(&payload)?).await;

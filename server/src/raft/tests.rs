@@ -80,7 +80,7 @@ async fn proposes_reads_and_restarts() {
     assert_eq!(node.cluster.leader(), Some(options().node));
     let replies = node.cluster.propose(vec![command(&["A"]), command(&["E", "x"]), command(&["B"])]).await.unwrap();
     assert_eq!(text(replies), [":1\r\n", "$1\r\nx\r\n", ":3\r\n"]);
-    assert_eq!(text(node.cluster.read(vec![command(&["R"]); 2]).await.unwrap()), [":3\r\n"; 2]);
+    assert_eq!(text(node.cluster.read(vec![command(&["R"]); 2]).await.unwrap().replies), [":3\r\n"; 2]);
     assert!(node.cluster.propose(Vec::new()).await.unwrap().is_empty());
     node.cluster.barrier().await.unwrap();
     let status = node.cluster.status();
@@ -94,7 +94,7 @@ async fn proposes_reads_and_restarts() {
     let mut moved = options();
     moved.node.address = "127.0.0.1:2".into();
     let node = start(temp.path(), moved.clone()).await;
-    assert_eq!(text(node.cluster.read(vec![command(&["R"])]).await.unwrap()), [":3\r\n"]);
+    assert_eq!(text(node.cluster.read(vec![command(&["R"])]).await.unwrap().replies), [":3\r\n"]);
     assert_eq!(node.cluster.members(), [Member { node_id: 1, node: moved.node, leader: true, voter: true }]);
     assert!(node.cluster.status().term > status.term);
     node.cluster.shutdown().await;
@@ -131,7 +131,7 @@ async fn replies_go_to_who_asked() {
                     .map(|c| format!("${}\r\n{}\r\n", c.args()[0].len(), c.args()[0].escape_ascii()))
                     .collect();
                 assert_eq!(text(cluster.propose(commands).await.unwrap()), expected);
-                assert_eq!(cluster.read(vec![command(&["R"]); client % 5]).await.unwrap().len(), client % 5);
+                assert_eq!(cluster.read(vec![command(&["R"]); client % 5]).await.unwrap().replies.len(), client % 5);
             }
         }));
     }
@@ -139,7 +139,7 @@ async fn replies_go_to_who_asked() {
         task.await.unwrap();
     }
     let expected: usize = (0..40).map(|client| client % 7 * 20).sum();
-    assert_eq!(text(node.cluster.read(vec![command(&["R"])]).await.unwrap()), [format!(":{expected}\r\n")]);
+    assert_eq!(text(node.cluster.read(vec![command(&["R"])]).await.unwrap().replies), [format!(":{expected}\r\n")]);
     node.cluster.shutdown().await;
 }
 
@@ -172,7 +172,63 @@ async fn over_the_bounds_is_busy_and_shutdown_answers_what_is_queued() {
     drop(node);
     // Busy means not done: exactly what was acknowledged is there.
     let node = start(temp.path(), options()).await;
-    assert_eq!(text(node.cluster.read(vec![command(&["R"])]).await.unwrap()), [format!(":{done}\r\n")]);
+    assert_eq!(text(node.cluster.read(vec![command(&["R"])]).await.unwrap().replies), [format!(":{done}\r\n")]);
+    node.cluster.shutdown().await;
+}
+
+/// However many large replies are asked for at once, a few are in memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_with_large_replies_are_answered_some_at_a_time() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = start(temp.path(), options()).await;
+    let large = "x".repeat(3 << 20);
+    let mut rest = vec![command(&["R"])];
+    rest.extend(vec![command(&["E", &large]); 5]);
+    let mut replies = Vec::new();
+    let mut counts = Vec::new();
+    while !rest.is_empty() {
+        let answered = node.cluster.read(rest).await.unwrap();
+        counts.push(answered.replies.len());
+        replies.extend(text(answered.replies));
+        rest = answered.rest;
+    }
+    assert_eq!(counts, [3, 2, 1]);
+    let whole = format!("${}\r\n{large}\r\n", large.len());
+    assert!(replies[0] == ":0\r\n" && replies[1..].iter().all(|reply| *reply == whole));
+    let others: Vec<_> = (0..3)
+        .map(|_| {
+            let (cluster, command) = (node.cluster.clone(), command(&["E", &large]));
+            tokio::spawn(async move { cluster.read(vec![command; 2]).await })
+        })
+        .collect();
+    for other in others {
+        assert_eq!(other.await.unwrap().unwrap().replies.len(), 2);
+    }
+    node.cluster.shutdown().await;
+}
+
+/// Replies are made faster than they are taken, and must not pile up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_more_is_run_while_too_many_replies_are_not_taken() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = start(temp.path(), Options { undelivered_bytes_max: 3, ..options() }).await;
+    let run = |write| {
+        let cluster = node.cluster.clone();
+        tokio::spawn(async move {
+            match write {
+                true => cluster.propose(vec![command(&["A"])]).await,
+                false => cluster.read(vec![command(&["R"])]).await.map(|answered| answered.replies),
+            }
+        })
+    };
+    for (first, second) in [(true, true), (true, false), (false, true), (false, false)] {
+        let held = run(first).await.unwrap().unwrap();
+        let waiting = run(second);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!waiting.is_finished(), "{first} {second}");
+        drop(held);
+        waiting.await.unwrap().unwrap();
+    }
     node.cluster.shutdown().await;
 }
 
@@ -193,7 +249,7 @@ async fn snapshots_purge_the_log_and_survive_a_restart() {
     node.cluster.shutdown().await;
     drop(node);
     let node = start(temp.path(), options).await;
-    assert_eq!(text(node.cluster.read(vec![command(&["R"])]).await.unwrap()), [":21\r\n"]);
+    assert_eq!(text(node.cluster.read(vec![command(&["R"])]).await.unwrap().replies), [":21\r\n"]);
     assert_eq!(node.cluster.status().snapshot.map(|log_id| log_id.index), Some(applied));
     node.cluster.shutdown().await;
 }

@@ -9,7 +9,7 @@ use super::{Decoder, Options, ProtocolError, encode, encode_value};
 use crate::command::Command;
 use crate::dispatch::{Client, Dispatcher, Route};
 use crate::pace::Pace;
-use crate::replies::Replies;
+use crate::replies::{Answered, Replies};
 use crate::reply::{ErrorCode, ErrorReply, Reply};
 use crate::resp3::Value;
 use bytes::{Buf, BytesMut};
@@ -235,64 +235,75 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     async fn run_group(&mut self, group: &mut Group) -> Result<(), End> {
-        let commands = std::mem::take(&mut group.commands);
-        let count = commands.len();
-        let outcome = match (count, group.writes) {
-            (0, _) => Ok(Replies::default()),
-            (_, true) => self.dispatcher.write(&mut self.client, commands).await,
-            (_, false) => self.dispatcher.read(&self.client, commands).await,
-        };
-        let replies = match outcome {
-            Ok(replies) => replies,
-            Err(error) => {
-                let error = Reply::Error(error);
-                for refusal in group.refusals.drain(..) {
-                    self.emit(refusal.map(Reply::Error).as_ref().unwrap_or(&error)).await?;
+        let mut commands = std::mem::take(&mut group.commands);
+        let mut refusals = std::mem::take(&mut group.refusals).into_iter();
+        loop {
+            let count = commands.len();
+            let outcome = match (count, group.writes) {
+                (0, _) => Ok(Answered::default()),
+                (_, true) => self.dispatcher.write(&mut self.client, commands).await.map(Answered::whole),
+                (_, false) => self.dispatcher.read(&self.client, commands).await,
+            };
+            let Answered { replies, rest } = match outcome {
+                Ok(answered) => answered,
+                Err(error) => {
+                    let error = Reply::Error(error);
+                    for refusal in refusals {
+                        self.emit(refusal.map(Reply::Error).as_ref().unwrap_or(&error)).await?;
+                    }
+                    return Ok(());
+                }
+            };
+            if replies.len() + rest.len() != count || replies.is_empty() && count > 0 {
+                // A client that missed a reply would read those of other commands as its own from there on.
+                return Err(End::Io(io::Error::other("a command was left without a reply")));
+            }
+            if count > 0 {
+                self.pace.answered(replies.bytes());
+            }
+            self.put_replies(replies, &mut refusals).await?;
+            if rest.is_empty() {
+                // Those behind the last command.
+                for error in refusals.flatten() {
+                    self.emit(&Reply::Error(error)).await?;
                 }
                 return Ok(());
             }
-        };
-        if replies.len() != count {
-            // A client that missed a reply would read those of other commands as its own from there on.
-            return Err(End::Io(io::Error::other("a command was left without a reply")));
+            commands = rest;
         }
-        if count > 0 {
-            self.pace.answered(replies.bytes());
-        }
+    }
+
+    /// Puts the replies, and the refusals before each.
+    async fn put_replies(
+        &mut self,
+        replies: Replies,
+        refusals: &mut impl Iterator<Item = Option<ErrorReply>>,
+    ) -> Result<(), End> {
         if replies.bytes() <= self.wire.options.output_bytes_flush {
-            self.put_all(group, &replies);
+            for value in replies.iter() {
+                self.put_next(value, refusals);
+            }
             // Before anything waits for the client: its replies may be a small part of those of many others.
             drop(replies);
             return self.wire.flush_if_large().await;
         }
-        let replies = replies.alone();
-        self.note_memory(replies.bytes());
-        let mut values = replies.iter();
-        for refusal in group.refusals.drain(..) {
-            match refusal {
-                Some(error) => self.put(&Reply::Error(error)),
-                None => self.put_next(&mut values),
-            }
+        let mut replies = replies.alone();
+        self.note_memory(replies.memory_bytes());
+        replies.taken();
+        for value in replies.iter() {
+            self.put_next(value, refusals);
             self.wire.flush_if_large().await?;
         }
         self.note_memory(0);
         Ok(())
     }
 
-    fn put_all(&mut self, group: &mut Group, replies: &Replies) {
-        let mut values = replies.iter();
-        for refusal in group.refusals.drain(..) {
-            match refusal {
-                Some(error) => self.put(&Reply::Error(error)),
-                None => self.put_next(&mut values),
-            }
+    /// Puts the refusals before the next command, and the reply to that.
+    fn put_next(&mut self, value: Value<'_>, refusals: &mut impl Iterator<Item = Option<ErrorReply>>) {
+        while let Some(Some(error)) = refusals.next() {
+            self.put(&Reply::Error(error));
         }
-    }
-
-    fn put_next<'a>(&mut self, values: &mut impl Iterator<Item = Value<'a>>) {
-        if let Some(value) = values.next()
-            && self.client.takes_reply()
-        {
+        if self.client.takes_reply() {
             encode_value(&mut self.wire.output, self.client.resp(), value);
         }
     }

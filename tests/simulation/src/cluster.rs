@@ -13,6 +13,8 @@ const SECOND: u64 = 1_000_000_000;
 const SECRET: &str = "of the cluster";
 /// Far more than a cluster without faults needs to agree.
 const PATIENCE_NS: u64 = 60 * SECOND;
+/// More than a node needs to end.
+const SHUTDOWN_NS: u64 = 10 * SECOND;
 const ANSWER: Duration = Duration::from_secs(3);
 
 pub(crate) struct Cluster {
@@ -91,12 +93,16 @@ impl Cluster {
         }
     }
 
-    /// Has a node end and flips bits on its disk, once in a run; returns whether it was done.
-    pub(crate) fn rot(&mut self, host: HostId, bits: u64) -> bool {
+    /// Has a node end and flips bits on its disk, once in a run; returns whether it was done. A log that was closed well
+    /// is not looked at as one is that was not.
+    pub(crate) fn rot(&mut self, host: HostId, bits: u64, ends_well: bool) -> bool {
         // A cluster that is not begun yet may need each of those that begin it.
         let founders = &self.nodes[..self.plan.founders];
         if self.rotten.is_some() || !founders.iter().all(|founder| self.logs.has_served(*founder)) {
             return false;
+        }
+        if ends_well {
+            self.shut_down(host);
         }
         self.crash(host, Crash::Process);
         self.rotten = Some(host);
@@ -108,6 +114,14 @@ impl Cluster {
         });
         self.start_node(host);
         true
+    }
+
+    fn shut_down(&self, host: HostId) {
+        self.tell(host, &["SHUTDOWN"]);
+        let begin = os::now();
+        while os::enter(|os| os.hosts[host].is_running) && os::now() - begin < SHUTDOWN_NS {
+            os::sleep(SECOND / 100);
+        }
     }
 
     /// A node that refuses what its disk has is removed, as the manual says.

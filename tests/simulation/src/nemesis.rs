@@ -200,7 +200,7 @@ impl Nemesis {
             }
             Fault::Rot => {
                 let bits = self.rng.magnitude(1, 2_000);
-                if cluster.rot(host, bits) {
+                if cluster.rot(host, bits, self.rng.one_in(2)) {
                     count("bits flipped on a disk");
                 }
             }

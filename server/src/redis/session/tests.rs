@@ -1,5 +1,5 @@
 use super::*;
-use crate::dispatch::testing::{Fixture, fixture};
+use crate::dispatch::testing::{Fixture, READS_MAX, fixture};
 use crate::dispatch::{Options as DispatchOptions, Users};
 use tokio::io::{DuplexStream, duplex};
 use tokio::task::JoinHandle;
@@ -194,6 +194,40 @@ async fn the_client_with_the_largest_request_goes_when_all_together_take_too_muc
     other.send(b"INFO memory\r\nINFO stats\r\nQUIT\r\n").await;
     let (info, _) = other.rest().await;
     assert!(info.contains("mem_clients_normal:0\r\n") && info.contains("evicted_clients:2\r\n"), "{info}");
+}
+
+/// The machine answers some reads at a time when their replies are large.
+#[tokio::test]
+async fn reads_that_are_answered_in_parts_keep_their_order() {
+    let fixture = plain();
+    let mut connection = open(&fixture, Options::default());
+    let unknown = ("NONE\r\n", "-ERR unknown command 'NONE', with args beginning with: \r\n");
+    let bare = ("GET\r\n", "-ERR wrong number of arguments for 'get' command\r\n");
+    let mut talk = vec![unknown, ("SET a 1\r\n", "+OK\r\n")];
+    for number in 0..READS_MAX * 5 / 2 {
+        talk.push(("GET a\r\n", "$1\r\n1\r\n"));
+        talk.extend((number % READS_MAX == 0).then_some(bare));
+    }
+    talk.extend([bare, unknown, ("QUIT\r\n", "+OK\r\n")]);
+    let (requests, expected): (String, String) = talk.into_iter().unzip();
+    connection.send(requests.as_bytes()).await;
+    assert_eq!(connection.rest().await.0, expected);
+    let most = fixture.cluster.batches().iter().filter_map(|batch| batch.strip_prefix('r')?.parse().ok()).max();
+    assert_eq!(most, Some(READS_MAX));
+}
+
+/// Its memory is not free before it has gone, whoever counts it.
+#[tokio::test]
+async fn what_a_disconnected_client_holds_is_counted_until_it_is_gone() {
+    let fixture = fixture(DispatchOptions { clients_memory_bytes_max: 2 << 20, ..DispatchOptions::default() });
+    let [peer, local] = [([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into()];
+    let mut client = fixture.dispatcher.connect(peer, local).unwrap();
+    client.note_memory(1 << 20);
+    assert!(fixture.undelivered.has_room() && !client.killed().is_cancelled());
+    client.note_memory(4 << 20);
+    assert!(!fixture.undelivered.has_room() && client.killed().is_cancelled());
+    drop(client);
+    assert!(fixture.undelivered.has_room());
 }
 
 #[tokio::test]

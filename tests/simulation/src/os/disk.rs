@@ -372,7 +372,10 @@ impl Disks {
         let content = disk.files.get_mut(&id)?;
         content.sync();
         for _ in 0..bits {
-            let at = self.rng.below(content.safe.len() as u64) as usize;
+            // What was never written is not likely to be read.
+            let mut places = (0..8).map(|_| self.rng.below(content.safe.len() as u64) as usize);
+            let written = places.find(|at| content.safe[*at] != 0);
+            let at = written.unwrap_or_else(|| self.rng.below(content.safe.len() as u64) as usize);
             content.safe[at] ^= 1 << self.rng.below(8);
         }
         fs::write(disk.root.join(&path), &content.safe).expect("the simulation's directory can be written");
