@@ -9,6 +9,7 @@
 use super::super::sync_dir;
 use super::guard::guarded;
 use super::overlay::Overlay;
+use super::rows::{Rows, Stale};
 use super::watermark::{self, Place, Watermark};
 use super::{Change, Error};
 use crate::storage::schema::{
@@ -53,12 +54,15 @@ pub(super) struct RedbDisk {
     meta: Meta,
     /// There may be rows that hold nothing above this index. They are not part of the log any more.
     stale_upto: Option<u64>,
+    /// Those of the table. Of no use after a commit that failed, for that is the last one.
+    rows: Rows,
     keeping: Keeping,
 }
 
-/// Rows removed in one commit, besides twice as many as it adds: to remove a gibibyte at once takes most of a second, and
-/// nothing is appended meanwhile.
+/// What is removed in one commit, besides twice as much as it adds: to remove a gibibyte at once takes most of a second,
+/// and nothing is appended meanwhile.
 const STALE_ROWS: usize = 32;
+const STALE_BYTES: usize = 2 << 20;
 
 /// What becomes of the watermark.
 enum Keeping {
@@ -108,7 +112,7 @@ impl RedbDisk {
 
     fn with_tables(database: Database, path: &Path, keeping: Keeping) -> Result<RedbDisk, Error> {
         let (path, meta) = (path.to_owned(), Meta::default());
-        let disk = RedbDisk { database: Some(database), path, meta, stale_upto: None, keeping };
+        let disk = RedbDisk { database: Some(database), path, meta, stale_upto: None, rows: Rows::default(), keeping };
         disk.transaction(Durability::Immediate, |transaction| {
             transaction.open_table(LOG)?;
             transaction.open_table(META)?;
@@ -175,6 +179,7 @@ impl RedbDisk {
     fn read_entries(&mut self, purged: Option<LogId>) -> Result<Vec<Entry>, Error> {
         let mut next = purged.map_or(0, |purged| purged.index + 1);
         let (mut entries, mut stale_upto) = (Vec::new(), None);
+        let mut all = Rows::default();
         let table = || self.database().map_err(boxed)?.begin_read().map_err(boxed)?.open_table(LOG).map_err(boxed);
         let log = self.read(table)?;
         let mut rows = self.read(|| log.iter().map_err(boxed))?;
@@ -182,6 +187,7 @@ impl RedbDisk {
             let row = rows.next().transpose().map_err(boxed)?;
             Ok(row.map(|(key, row)| (key.value(), Bytes::copy_from_slice(row.value()))))
         })? {
+            all.push(key, row.len());
             let records = read_row(key, row).map_err(|damage| Error::damaged_log_row(&self.path, key, damage))?;
             for entry in records {
                 // Of a row that is partly purged, or not removed yet.
@@ -196,7 +202,9 @@ impl RedbDisk {
                 entries.push(entry);
             }
         }
+        drop(rows);
         self.stale_upto = stale_upto;
+        self.rows = all;
         Ok(entries)
     }
 
@@ -243,29 +251,31 @@ impl LogDisk for RedbDisk {
     ) -> Result<(), Error> {
         let durability = if durable { Durability::Immediate } else { Durability::None };
         let (mut meta, mut stale_upto) = (self.meta.clone(), self.stale_upto);
+        let mut kept = std::mem::take(&mut self.rows);
+        let rows = &mut kept;
         (self.meta, self.stale_upto) = self.transaction(durability, |transaction| {
             let log = &mut transaction.open_table(LOG)?;
             let mut appends_only = true;
             // Appends that follow each other share rows, whichever call they came from.
             let mut row = Row::new();
-            let mut rows = 0;
+            let mut added = Added::default();
             for change in changes {
                 if !matches!(change, Change::Append(_) | Change::Vote(_) | Change::Identity(_)) {
-                    rows += write_row(log, &mut row)?;
+                    added.write(log, rows, &mut row)?;
                 }
                 appends_only &= matches!(change, Change::Append(_));
                 match change {
                     Change::Append(entries) => {
                         for entry in entries {
                             if row.is_full(record_bytes(entry)) {
-                                rows += write_row(log, &mut row)?;
+                                added.write(log, rows, &mut row)?;
                             }
                             row.push(entry).map_err(WriteError::Encode)?;
                         }
                         meta.last = entries.last().map(|entry| entry.log_id).or(meta.last);
                     }
                     Change::Truncate { from } => {
-                        let left = truncate(log, *from)?;
+                        let left = truncate(log, rows, *from)?;
                         // What is left of a row that is partly purged is not the end of the log.
                         meta.last = left.filter(|left| Some(left.index) > index(meta.purged)).or(meta.purged);
                     }
@@ -278,11 +288,17 @@ impl LogDisk for RedbDisk {
                     Change::Identity(identity) => meta.identity = Some(identity.clone()),
                 }
             }
-            rows += write_row(log, &mut row)?;
-            if let Some(upto) = stale_upto
-                && remove_stale(log, upto, STALE_ROWS + 2 * rows)?
-            {
-                stale_upto = None;
+            added.write(log, rows, &mut row)?;
+            if let Some(upto) = stale_upto {
+                let end = index(meta.last).unwrap_or(0);
+                let (rows_max, bytes_max) = (STALE_ROWS + 2 * added.rows, STALE_BYTES + 2 * added.bytes);
+                let Stale { last, more } = rows.take_stale(upto, end, rows_max, bytes_max);
+                if let Some(last) = last {
+                    log.retain_in(..=last, |_, _| false)?;
+                }
+                if !more {
+                    stale_upto = None;
+                }
             }
             meta.committed = committed.or(meta.committed);
             // Most commits only append, and pay for no other page.
@@ -293,6 +309,7 @@ impl LogDisk for RedbDisk {
             }
             Ok((meta, stale_upto))
         })?;
+        self.rows = kept;
         match &mut self.keeping {
             Keeping::Kept(watermark) if durable => watermark.advance(Place::new(self.meta.revision, self.meta.last)),
             _ => Ok(()),
@@ -318,55 +335,45 @@ fn index(id: Option<LogId>) -> Option<u64> {
     id.map(|id| id.index)
 }
 
-/// How many rows that were, one or none.
-fn write_row(log: &mut Table<'_, u64, &[u8]>, row: &mut Row) -> Result<usize, WriteError> {
-    let sealed = row.seal();
-    let count = usize::from(sealed.is_some());
-    if let Some((key, bytes)) = sealed {
-        log.insert(key, bytes)?;
+/// What a commit has added.
+#[derive(Default)]
+struct Added {
+    rows: usize,
+    bytes: usize,
+}
+
+impl Added {
+    /// Writes a row, if there is anything in it.
+    fn write(&mut self, log: &mut Table<'_, u64, &[u8]>, rows: &mut Rows, row: &mut Row) -> Result<(), WriteError> {
+        if let Some((key, bytes)) = row.seal() {
+            log.insert(key, bytes)?;
+            rows.push(key, bytes.len());
+            self.rows += 1;
+            self.bytes += bytes.len();
+        }
+        row.clear();
+        Ok(())
     }
-    row.clear();
-    Ok(count)
 }
 
 /// Removes the records from `from` on; the row that holds `from` in its middle is cut. The last one left.
-fn truncate(log: &mut Table<'_, u64, &[u8]>, from: u64) -> Result<Option<LogId>, WriteError> {
+fn truncate(log: &mut Table<'_, u64, &[u8]>, rows: &mut Rows, from: u64) -> Result<Option<LogId>, WriteError> {
     log.retain_in(from.., |_, _| false)?;
-    let Some((key, mut entries)) = last_row_below(log, from)? else { return Ok(None) };
+    rows.truncate(from);
+    let Some(key) = rows.last() else { return Ok(None) };
+    let row = log.get(key)?.map(|row| Bytes::copy_from_slice(row.value()));
+    let Some(row) = row else { return Ok(None) };
+    let mut entries = read_row(key, row).map_err(|damage| WriteError::Row(key, damage))?;
     if entries.last().is_some_and(|last| last.index() >= from) {
         entries.retain(|entry| entry.index() < from);
         let mut row = Row::new();
         for entry in &entries {
             row.push(entry).map_err(WriteError::Encode)?;
         }
-        debug_assert!(key < from);
-        write_row(log, &mut row)?;
+        rows.truncate(key);
+        Added::default().write(log, rows, &mut row)?;
     }
     Ok(entries.last().map(|last| last.log_id))
-}
-
-/// Removes rows that hold nothing above `upto`, the first `most` if there are more; whether none are left.
-fn remove_stale(log: &mut Table<'_, u64, &[u8]>, upto: u64, most: usize) -> Result<bool, WriteError> {
-    let end = upto.saturating_add(1);
-    let row = log.range(..end)?.nth(most).transpose()?;
-    if let Some(key) = row.map(|(key, _)| key.value()) {
-        // Those before it hold nothing above, for it begins there.
-        log.retain_in(..key, |_, _| false)?;
-        return Ok(false);
-    }
-    if let Some((key, entries)) = last_row_below(log, end)? {
-        let all = entries.last().is_some_and(|last| last.index() <= upto);
-        log.retain_in(..if all { end } else { key }, |_, _| false)?;
-    }
-    Ok(true)
-}
-
-fn last_row_below(log: &Table<'_, u64, &[u8]>, end: u64) -> Result<Option<(u64, Vec<Entry>)>, WriteError> {
-    let Some(row) = log.range(..end)?.next_back() else { return Ok(None) };
-    let (key, row) = row?;
-    let key = key.value();
-    let entries = read_row(key, Bytes::copy_from_slice(row.value())).map_err(|damage| WriteError::Row(key, damage))?;
-    Ok(Some((key, entries)))
 }
 
 /// What can go wrong inside a transaction; it becomes an `Error` where the path is known.

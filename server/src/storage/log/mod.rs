@@ -14,6 +14,7 @@ mod error;
 mod failing;
 mod guard;
 mod overlay;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod watermark;
