@@ -4,6 +4,7 @@
 //! What is made and not taken is counted here, and so is what a client held that is being disconnected. While it is too
 //! much nothing more is run, so that all of it stays within bounds however slowly it is taken.
 
+use bytes::Bytes;
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
@@ -40,6 +41,12 @@ impl Undelivered {
         Held { shared: Arc::clone(&self.shared), bytes }
     }
 
+    /// Bytes that are counted as long as somebody has them.
+    pub fn counted(&self, bytes: Bytes) -> Bytes {
+        let _held = self.hold(bytes.len());
+        Bytes::from_owner(Counted { bytes, _held })
+    }
+
     pub fn has_room(&self) -> bool {
         self.shared.has_room()
     }
@@ -54,6 +61,17 @@ impl Undelivered {
                 told.await;
             }
         }
+    }
+}
+
+struct Counted {
+    bytes: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -107,5 +125,11 @@ mod tests {
         room.await.unwrap();
         drop(third);
         assert_eq!(format!("{undelivered:?}"), "Undelivered(0 of 10)");
+        let bytes = undelivered.counted(Bytes::from_static(b"counted bytes"));
+        let part = bytes.slice(3..5);
+        drop(bytes);
+        assert!(!undelivered.has_room() && part == "nt");
+        drop(part);
+        assert!(undelivered.has_room());
     }
 }

@@ -52,6 +52,7 @@ attacks! {
     large_strangers: "large requests before AUTH",
     strangers_pipelines: "pipelines of commands before AUTH",
     tls_noise: "noise that begins as TLS does, and plain text",
+    handshakes_in_a_session: "handshakes and new keys within a session",
     tls_hello_and_silence: "ClientHello, then nothing",
     tls_hello_and_away: "ClientHello and away",
     peer_and_silence: "the marker of a node, then nothing",

@@ -19,6 +19,16 @@ pub struct Way {
     pub tls: Option<tls::Cert>,
 }
 
+/// How long calls took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Waits {
+    /// 99 of 100 took no longer.
+    pub p99: Duration,
+    /// Who asks one thing at a time hardly sees in `p99` that everything stood still for a while.
+    pub longest: Duration,
+    pub calls: usize,
+}
+
 /// It asks until it is dropped.
 #[derive(Debug)]
 pub struct Bystander {
@@ -53,12 +63,13 @@ impl Bystander {
         Bystander { latencies, stop, thread: Some(thread) }
     }
 
-    /// Below what 99 of 100 replies came since the last call, of how many.
-    pub fn p99(&self) -> (Duration, usize) {
+    /// How long its calls took since this was last asked.
+    pub fn waits(&self) -> Waits {
         let mut all = std::mem::take(&mut *self.latencies.lock().unwrap_or_else(PoisonError::into_inner));
         all.sort_unstable();
         let at = (all.len().saturating_sub(1) as f64 * 0.99).round() as usize;
-        (all.get(at).copied().unwrap_or_default(), all.len())
+        let [p99, longest] = [all.get(at), all.last()].map(|wait| wait.copied().unwrap_or_default());
+        Waits { p99, longest, calls: all.len() }
     }
 }
 

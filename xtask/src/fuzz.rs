@@ -76,7 +76,10 @@ fn options(words: &[&str], fuzz: &Path) -> Result<Option<Options>> {
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("{word} wants a value"));
         match *word {
-            "--minutes" => options.minutes = value()?.parse()?,
+            "--minutes" => {
+                options.minutes = value()?.parse()?;
+                ensure!(options.minutes > 0, "libFuzzer takes no time for all the time that there is");
+            }
             "--jobs" => options.jobs = value()?.parse()?,
             "--corpus" => options.corpus = value()?.into(),
             "--address" => options.address = true,

@@ -10,7 +10,7 @@ use crate::command::Command;
 use crate::fault::chain;
 use crate::guest::spec::{Description, ModuleInfo};
 use crate::machine::{self, Machine, snapshot};
-use crate::raft::{self, Change, ClockStatus, Cluster, Member, View};
+use crate::raft::{self, Change, ClockStatus, Cluster, Member, View, Weight};
 use crate::replies::{Answered, Replies};
 use crate::reply::ErrorReply;
 use crate::settings::Settings;
@@ -42,9 +42,9 @@ impl Backend {
         }
     }
 
-    pub(super) async fn read(&self, commands: Vec<Command>) -> Result<Answered, raft::Error> {
+    pub(super) async fn read(&self, commands: Vec<Command>, weight: Weight) -> Result<Answered, raft::Error> {
         match self {
-            Backend::Node { cluster, .. } => cluster.read(commands).await,
+            Backend::Node { cluster, .. } => cluster.read(commands, weight).await,
             #[cfg(test)]
             Backend::Fake(fake) => fake.answer('r', commands),
         }
@@ -54,11 +54,12 @@ impl Backend {
     pub(super) async fn read_here(
         &self,
         commands: Vec<Command>,
+        weight: Weight,
         index_min: u64,
         age_max: Option<Duration>,
     ) -> Result<Answered, raft::Error> {
         match self {
-            Backend::Node { cluster, .. } => cluster.read_here(commands, index_min, age_max).await,
+            Backend::Node { cluster, .. } => cluster.read_here(commands, weight, index_min, age_max).await,
             #[cfg(test)]
             Backend::Fake(fake) => fake.answer('h', commands),
         }

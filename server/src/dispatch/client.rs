@@ -6,6 +6,7 @@
 use super::acl::{DEFAULT, Rights, User};
 use super::clients::{Clients, Entry, Profile};
 use super::subscriptions::Subscriptions;
+use crate::raft::Weight;
 use crate::reply::Reply;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -51,11 +52,15 @@ pub struct Client {
     reads_here: bool,
     /// The log entry of its last write.
     last_write: u64,
+    /// What is expected of its reads.
+    weight: Weight,
     subscriptions: Subscriptions,
     /// What was last told to the register, in steps of `MEMORY_STEP_BYTES`.
     memory_bytes: usize,
 }
 
+/// Replies together above this make others wait, and have their client wait for them.
+const HEAVY_BYTES: usize = 256 << 10;
 /// Less than this need not be counted: it costs a lock that all clients share.
 const MEMORY_STEP_BYTES: usize = 64 << 10;
 
@@ -78,6 +83,8 @@ impl Client {
             closing: false,
             reads_here: false,
             last_write: 0,
+            // Who comes in crowds and asks for much must not be first, and later ones are known by what they had.
+            weight: Weight::Heavy,
             subscriptions: Subscriptions::default(),
             memory_bytes: 0,
         }
@@ -172,6 +179,15 @@ impl Client {
     /// The log entry that its own state must have for it to see what it has written.
     pub(super) fn last_write(&self) -> u64 {
         self.last_write
+    }
+
+    pub(super) fn weight(&self) -> Weight {
+        self.weight
+    }
+
+    /// Takes note of how large the replies to its last reads were: the next ones are taken to be the same.
+    pub(super) fn note_replies(&mut self, bytes: usize) {
+        self.weight = if bytes > HEAVY_BYTES { Weight::Heavy } else { Weight::Light };
     }
 
     pub(super) fn note_write(&mut self, index: u64) {

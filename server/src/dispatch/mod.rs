@@ -285,13 +285,16 @@ impl Dispatcher {
 
     /// Runs reads in order on one state, or the first of them if their replies are large: one reply each, or one error
     /// for all.
-    pub async fn read(&self, client: &Client, commands: Vec<Command>) -> Result<Answered, ErrorReply> {
+    pub async fn read(&self, client: &mut Client, commands: Vec<Command>) -> Result<Answered, ErrorReply> {
         let count = commands.len();
+        let weight = client.weight();
         let read = match client.reads_here() {
-            true => self.backend.read_here(commands, client.last_write(), self.options.staleness_max).await,
-            false => self.backend.read(commands).await,
+            true => self.backend.read_here(commands, weight, client.last_write(), self.options.staleness_max).await,
+            false => self.backend.read(commands, weight).await,
         };
-        self.outcome(count, read)
+        let answered = self.outcome(count, read)?;
+        client.note_replies(answered.replies.bytes());
+        Ok(answered)
     }
 
     fn outcome<T>(&self, count: usize, outcome: Result<T, raft::Error>) -> Result<T, ErrorReply> {

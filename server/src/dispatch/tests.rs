@@ -29,7 +29,7 @@ impl Talk {
             Route::Refuse(error) => Err(Reply::Error(error)),
             Route::Write => dispatcher.write(&mut self.client, vec![command]).await.map_err(Reply::Error),
             Route::Read => {
-                dispatcher.read(&self.client, vec![command]).await.map(|read| read.replies).map_err(Reply::Error)
+                dispatcher.read(&mut self.client, vec![command]).await.map(|read| read.replies).map_err(Reply::Error)
             }
             Route::Local(local) => Err(dispatcher.answer(local, &mut self.client, &command).await),
         }

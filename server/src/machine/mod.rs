@@ -138,10 +138,10 @@ impl Shared {
 }
 
 impl Machine {
-    /// Runs read commands on a private view of the state, as many as have replies that may be kept. What they change is
-    /// thrown away. Nothing while the state is known to be wrong.
-    pub async fn read(&self, commands: Vec<Command>) -> Result<Option<Answered>, Fault> {
-        self.job(|answer| Job::Read { commands, answer }).await
+    /// Runs read commands on a private view of the state: `most` at most, and no more than have replies that may be kept.
+    /// What they change is thrown away. Nothing while the state is known to be wrong.
+    pub async fn read(&self, commands: Vec<Command>, most: usize) -> Result<Option<Answered>, Fault> {
+        self.job(|answer| Job::Read { commands, most, answer }).await
     }
 
     pub fn status(&self) -> Status {

@@ -416,7 +416,7 @@ impl Replica {
             .collect();
         let mut output = Output::default();
         if !calls.is_empty() {
-            let limits = self.limits_of_reads();
+            let limits = if calls.len() > 1 { self.limits_of_reads() } else { self.limits() };
             let reader = self.fresh_reader()?;
             reader.set_limits(limits);
             reader.hold_lines();

@@ -38,6 +38,8 @@ pub(super) enum Job {
     /// Answered with nothing if the state is not to be shown.
     Read {
         commands: Vec<Command>,
+        /// So many are run at most.
+        most: usize,
         answer: oneshot::Sender<Option<Answered>>,
     },
     AppliedState {
@@ -159,9 +161,9 @@ impl Worker {
                 job @ (Job::Apply { .. } | Job::Read { .. } | Job::Checkpoint { .. }),
             ) => self.held.push_back(job),
             (_, Job::Apply { entries, done }) => self.apply_all(entries, done)?,
-            (_, Job::Read { mut commands, answer }) => {
+            (_, Job::Read { mut commands, most, answer }) => {
                 let before = self.replica.last_trap().cloned();
-                let replies = self.replica.read(&commands)?;
+                let replies = self.replica.read(&commands[..most.min(commands.len())])?;
                 let rest = commands.split_off(replies.len());
                 // Whoever has the error and then asks for the trap must find it.
                 if self.replica.last_trap().map(Arc::as_ptr) != before.as_ref().map(Arc::as_ptr) {

@@ -7,7 +7,7 @@
 //! term they were meant for.
 
 use super::link::{Link, Peers};
-use super::queue::{Queue, Refusal, Ticket};
+use super::queue::{Queue, Refusal, Ticket, Weight};
 use super::rpc::{self, Failure, Kind};
 use super::{Cluster, Error};
 use crate::command::Command;
@@ -48,7 +48,7 @@ pub(super) struct Forward {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     Write,
-    Read,
+    Read(Weight),
 }
 
 /// What one try came to.
@@ -89,7 +89,7 @@ impl Cluster {
     /// Runs commands where the leader is.
     pub(super) async fn run(&self, way: Way, mut commands: Vec<Command>) -> Result<Answered, Error> {
         if self.is_leader() {
-            match self.queue(way).ask(commands, None).await {
+            match self.ask_here(way, commands, None).await {
                 Ok(answered) => return Ok(answered),
                 Err(Refusal { error: Error::NotLeader { .. } | Error::NoLeader, given_back: Some(back) }) => {
                     commands = back;
@@ -106,7 +106,7 @@ impl Cluster {
                     return Err(Error::NotLeader { leader: leader.node });
                 }
                 Some(leader) if leader.node_id == self.shared.node_id => {
-                    match self.queue(way).ask(commands, None).await {
+                    match self.ask_here(way, commands, None).await {
                         Ok(answered) => return Ok(answered),
                         Err(Refusal { error: Error::NotLeader { .. } | Error::NoLeader, given_back: Some(back) }) => {
                             commands = back;
@@ -117,7 +117,7 @@ impl Cluster {
                 Some(leader) if forward.enabled => {
                     let tried = match way {
                         Way::Write => self.write_there(&leader, &commands).await,
-                        Way::Read => self.read_there(&leader, &commands).await,
+                        Way::Read(weight) => self.read_there(&leader, &commands, weight).await,
                     };
                     if let Try::Done(outcome) = tried {
                         return outcome.map(|replies| {
@@ -165,11 +165,18 @@ impl Cluster {
         }
     }
 
-    pub(super) fn queue(&self, way: Way) -> &Queue {
-        match way {
-            Way::Write => &self.shared.writes,
-            Way::Read => &self.shared.reads,
-        }
+    /// Runs commands as the leader.
+    pub(super) async fn ask_here(
+        &self,
+        way: Way,
+        commands: Vec<Command>,
+        ticket: Option<Ticket>,
+    ) -> Result<Answered, Refusal> {
+        let (queue, weight): (&Queue, Weight) = match way {
+            Way::Write => (&self.shared.writes, Weight::Light),
+            Way::Read(weight) => (&self.shared.reads, weight),
+        };
+        queue.ask(commands, ticket, weight).await
     }
 
     fn leader_now(&self) -> Option<Leader> {
@@ -222,8 +229,8 @@ impl Cluster {
         }
     }
 
-    async fn read_there(&self, leader: &Leader, commands: &[Command]) -> Try<Replies> {
-        let payload = rpc::encode_forwarded(0, leader.term, commands);
+    async fn read_there(&self, leader: &Leader, commands: &[Command], weight: Weight) -> Try<Replies> {
+        let payload = rpc::encode_forwarded(weight as u64, leader.term, commands);
         let asked =
             async { Ok::<_, Arc<peer::Error>>(self.link_to(leader).send(Kind::Read, payload).await?.answer().await?) };
         match asked.await.map(rpc::decode_answer) {

@@ -50,6 +50,7 @@ pub use self::error::Error;
 pub use self::join::{Knock, knock, new_node_id};
 pub use self::muster::{Mustering, Outcome};
 pub use self::options::Options;
+pub use self::queue::Weight;
 pub use self::rewrite::{begin_after, take_over};
 pub use self::rpc::Change;
 pub use self::status::{Member, Role, Status, View, Visible};
@@ -235,11 +236,11 @@ impl Cluster {
 
     /// Runs commands that change nothing on a state that has everything acknowledged before this call, or the first of
     /// them if their replies are large.
-    pub async fn read(&self, commands: Vec<Command>) -> Result<Answered, Error> {
+    pub async fn read(&self, commands: Vec<Command>, weight: Weight) -> Result<Answered, Error> {
         if commands.is_empty() {
             return Ok(Answered::default());
         }
-        self.run(Way::Read, commands).await
+        self.run(Way::Read(weight), commands).await
     }
 
     /// Runs commands that change nothing on this node's own state, if that has the entry `index_min` and is known to be
@@ -247,6 +248,7 @@ impl Cluster {
     pub async fn read_here(
         &self,
         commands: Vec<Command>,
+        weight: Weight,
         index_min: u64,
         age_max: Option<Duration>,
     ) -> Result<Answered, Error> {
@@ -255,9 +257,9 @@ impl Cluster {
         }
         let serves = self.shared.machine.standing().serves();
         if !serves || !self.reaches(index_min).await? || !self.is_fresh(age_max) {
-            return self.read(commands).await;
+            return self.read(commands, weight).await;
         }
-        self.shared.reads_here.ask(commands, None).await.map_err(|refusal| refusal.error)
+        self.shared.reads_here.ask(commands, None, weight).await.map_err(|refusal| refusal.error)
     }
 
     /// Returns when everything proposed before is committed and applied.

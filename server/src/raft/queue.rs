@@ -70,6 +70,7 @@ struct Group {
     commands: Vec<Command>,
     bytes: usize,
     ticket: Option<Ticket>,
+    weight: Weight,
     reply: Reply,
 }
 
@@ -82,9 +83,25 @@ pub(super) struct Batch {
     pub(super) answers: Answers,
 }
 
-/// Whom to answer, and how many commands each sent.
+/// What is expected of the replies to a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Weight {
+    #[default]
+    Light,
+    /// They are large, or nobody knows: it counts among the large groups however small it is.
+    Heavy,
+}
+
+/// Whom to answer.
 #[derive(Default)]
-pub(super) struct Answers(Vec<(usize, Reply)>);
+pub(super) struct Answers(Vec<Asker>);
+
+struct Asker {
+    /// How many commands it sent.
+    count: usize,
+    weight: Weight,
+    reply: Reply,
+}
 
 impl Queue {
     pub(super) fn new(commands_max: usize, bytes_max: usize) -> Queue {
@@ -93,10 +110,15 @@ impl Queue {
     }
 
     /// Queues a group and waits for its replies.
-    pub(super) async fn ask(&self, commands: Vec<Command>, ticket: Option<Ticket>) -> Result<Answered, Refusal> {
+    pub(super) async fn ask(
+        &self,
+        commands: Vec<Command>,
+        ticket: Option<Ticket>,
+        weight: Weight,
+    ) -> Result<Answered, Refusal> {
         let (reply, answer) = oneshot::channel();
         let bytes = commands.iter().map(Command::bytes).sum();
-        self.push(Group { commands, bytes, ticket, reply })?;
+        self.push(Group { commands, bytes, ticket, weight, reply })?;
         // It is dropped only by a task that ended without answering, and then nobody knows how far it got.
         answer.await.unwrap_or(Err(Refusal { error: Error::Unknown, given_back: None }))
     }
@@ -142,12 +164,12 @@ impl Queue {
     /// Puts groups of which no command was run where they were.
     pub(super) fn put_back(&self, answers: Answers, mut commands: Vec<Command>) {
         let mut waiting = self.lock();
-        for (count, reply) in answers.0.into_iter().rev() {
+        for Asker { count, weight, reply } in answers.0.into_iter().rev() {
             let commands = commands.split_off(commands.len() - count.min(commands.len()));
             let bytes = commands.iter().map(Command::bytes).sum();
             waiting.commands += commands.len();
             waiting.bytes += bytes;
-            let group = Group { commands, bytes, ticket: None, reply };
+            let group = Group { commands, bytes, ticket: None, weight, reply };
             waiting.groups_like(&group).push_front(group);
         }
     }
@@ -189,7 +211,7 @@ impl Waiting {
 
 impl Group {
     fn is_small(&self) -> bool {
-        self.commands.len() <= SMALL_COMMANDS_MAX && self.bytes <= SMALL_BYTES_MAX
+        self.weight == Weight::Light && self.commands.len() <= SMALL_COMMANDS_MAX && self.bytes <= SMALL_BYTES_MAX
     }
 }
 
@@ -222,6 +244,10 @@ impl Filling {
             }
             self.taken_commands += group.commands.len();
             self.taken_bytes += group.bytes;
+            if group.reply.is_closed() {
+                // Whoever asked has gone, and hears of nothing.
+                continue;
+            }
             if let Some(ticket) = group.ticket {
                 if Some(ticket.term) != self.term {
                     // A session that is gone needs no answer.
@@ -236,7 +262,8 @@ impl Filling {
                 });
             }
             self.bytes += group.bytes;
-            self.batch.answers.0.push((group.commands.len(), group.reply));
+            let asker = Asker { count: group.commands.len(), weight: group.weight, reply: group.reply };
+            self.batch.answers.0.push(asker);
             self.batch.commands.append(&mut group.commands);
         }
     }
@@ -257,7 +284,7 @@ impl Answers {
         undelivered: &Undelivered,
     ) -> (Answers, Vec<Command>) {
         let mut left = Answers::default();
-        let commands: usize = self.0.iter().map(|(count, _)| count).sum();
+        let commands: usize = self.0.iter().map(|asker| asker.count).sum();
         if replies.len() + rest.len() != commands || replies.is_empty() && commands > 0 {
             tracing::error!(commands, replies = replies.len(), "the machine gave another number of replies");
             self.error(|| Error::Unknown);
@@ -266,16 +293,16 @@ impl Answers {
         let held = undelivered.hold(replies.memory_bytes());
         let replies = replies.held(held);
         let mut start = 0;
-        for (count, reply) in self.0 {
-            let end = replies.len().min(start + count);
-            if start == end && count > 0 {
-                left.0.push((count, reply));
+        for asker in self.0 {
+            let end = replies.len().min(start + asker.count);
+            if start == end && asker.count > 0 {
+                left.0.push(asker);
                 continue;
             }
-            let later = rest.split_off(start + count - end);
+            let later = rest.split_off(start + asker.count - end);
             let rest = std::mem::replace(&mut rest, later);
             // A session that is gone needs no answer.
-            let _ = reply.send(Ok(Answered { replies: replies.part(start..end), rest }));
+            let _ = asker.reply.send(Ok(Answered { replies: replies.part(start..end), rest }));
             start = end;
         }
         (left, rest)
@@ -283,7 +310,7 @@ impl Answers {
 
     /// Nothing was done: gives each group its commands back, of which these are all.
     pub(super) fn give_back(self, mut commands: Vec<Command>, error: impl Fn() -> Error) {
-        for (count, reply) in self.0 {
+        for Asker { count, reply, .. } in self.0 {
             let rest = commands.split_off(count.min(commands.len()));
             let given_back = Some(std::mem::replace(&mut commands, rest));
             // A session that is gone needs no answer.
@@ -293,9 +320,9 @@ impl Answers {
 
     /// Something may have been done.
     pub(super) fn error(self, error: impl Fn() -> Error) {
-        for (_, reply) in self.0 {
+        for asker in self.0 {
             // A session that is gone needs no answer.
-            let _ = reply.send(Err(Refusal { error: error(), given_back: None }));
+            let _ = asker.reply.send(Err(Refusal { error: error(), given_back: None }));
         }
     }
 }
@@ -309,7 +336,13 @@ mod tests {
     fn push(queue: &Queue, name: &'static str, commands: usize, ticket: Option<Ticket>) -> oneshot::Receiver<Answer> {
         let command = Command::new(vec![Bytes::from(name)]).unwrap();
         let (reply, answer) = oneshot::channel();
-        let group = Group { bytes: commands * command.bytes(), commands: vec![command; commands], ticket, reply };
+        let group = Group {
+            bytes: commands * command.bytes(),
+            commands: vec![command; commands],
+            ticket,
+            weight: Weight::Light,
+            reply,
+        };
         queue.push(group).unwrap();
         answer
     }
@@ -343,6 +376,25 @@ mod tests {
         let _small: Vec<_> = (0..10).map(|_| push(&queue, "s", 40, None)).collect();
         let take = || queue.take(200, 1 << 20, None).map(|batch| names(&batch).join(" "));
         assert_eq!([take(), take(), take()].map(Option::unwrap), ["s", "L", "s"]);
+    }
+
+    #[test]
+    fn a_group_whose_replies_are_large_counts_as_a_large_one() {
+        let queue = Queue::new(10_000, 1 << 20);
+        let heavy = group_of("H");
+        assert!(!heavy.is_small());
+        queue.push(heavy).unwrap();
+        assert_eq!(queue.lock().large.len(), 1);
+    }
+
+    #[test]
+    fn nothing_is_run_for_those_who_have_gone() {
+        let queue = Queue::new(10_000, 1 << 20);
+        drop(push(&queue, "gone", 1, None));
+        let _there = push(&queue, "there", 1, None);
+        assert_eq!(names(&queue.take(10, 1 << 20, None).unwrap()), ["there"]);
+        drop(push(&queue, "gone", 1, None));
+        assert!(queue.take(10, 1 << 20, None).is_none() && queue.lock().commands == 0);
     }
 
     #[test]
@@ -393,6 +445,12 @@ mod tests {
 
     fn group_of(name: &'static str) -> Group {
         let command = Command::new(vec![Bytes::from(name)]).unwrap();
-        Group { bytes: command.bytes(), commands: vec![command], ticket: None, reply: oneshot::channel().0 }
+        Group {
+            bytes: command.bytes(),
+            commands: vec![command],
+            ticket: None,
+            weight: Weight::Heavy,
+            reply: oneshot::channel().0,
+        }
     }
 }

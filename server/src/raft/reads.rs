@@ -114,7 +114,7 @@ impl Reads {
                 answers.give_back(commands, || error.again());
                 continue;
             }
-            match self.machine.read(commands).await {
+            match self.machine.read(commands, self.pace.commands()).await {
                 Ok(None) => answers.error(|| Error::Quarantined),
                 Ok(Some(Answered { replies, rest })) => {
                     self.pace.answered(replies.bytes());

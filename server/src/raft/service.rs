@@ -1,7 +1,7 @@
 //! The server half of what nodes say to each other: their requests become calls of openraft and of the queues.
 
 use super::forward::{Way, forwarded};
-use super::queue::Refusal;
+use super::queue::{Refusal, Weight};
 use super::rpc::{self, Failure, Kind, Muster, Mustered};
 use super::{Cluster, Error, snapshots};
 use crate::fault::chain;
@@ -52,11 +52,17 @@ impl Service for Cluster {
             Kind::Propose | Kind::Read => {
                 let (ticket, commands) = forwarded(from.node_id, payload).map_err(text)?;
                 let answered = match kind {
-                    Kind::Propose => self.queue(Way::Write).ask(commands, Some(ticket)).await,
-                    _ => self.queue(Way::Read).ask(commands, None).await,
+                    Kind::Propose => self.ask_here(Way::Write, commands, Some(ticket)).await,
+                    // A read has no number, but the weight in its place.
+                    _ if ticket.request == Weight::Heavy as u64 => {
+                        self.ask_here(Way::Read(Weight::Heavy), commands, None).await
+                    }
+                    _ => self.ask_here(Way::Read(Weight::Light), commands, None).await,
                 };
                 let replies = answered.map(|answered| answered.replies);
-                rpc::encode_answer(replies.map_err(failure)).map_err(text)
+                let answer = rpc::encode_answer(replies.map_err(failure)).map_err(text)?;
+                // Until it is sent.
+                Ok(self.shared.undelivered.counted(answer))
             }
             Kind::Change => {
                 let changed = self.change_here(&decoded(&payload)?).await;

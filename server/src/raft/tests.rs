@@ -80,7 +80,7 @@ async fn proposes_reads_and_restarts() {
     assert_eq!(node.cluster.leader(), Some(options().node));
     let replies = node.cluster.propose(vec![command(&["A"]), command(&["E", "x"]), command(&["B"])]).await.unwrap();
     assert_eq!(text(replies), [":1\r\n", "$1\r\nx\r\n", ":3\r\n"]);
-    assert_eq!(text(node.cluster.read(vec![command(&["R"]); 2]).await.unwrap().replies), [":3\r\n"; 2]);
+    assert_eq!(text(node.cluster.read(vec![command(&["R"]); 2], Weight::Light).await.unwrap().replies), [":3\r\n"; 2]);
     assert!(node.cluster.propose(Vec::new()).await.unwrap().is_empty());
     node.cluster.barrier().await.unwrap();
     let status = node.cluster.status();
@@ -88,13 +88,13 @@ async fn proposes_reads_and_restarts() {
     assert_eq!(status.applied, status.last_log);
     node.cluster.shutdown().await;
     assert!(matches!(node.cluster.propose(vec![command(&["A"])]).await, Err(Error::Stopped)));
-    assert!(matches!(node.cluster.read(vec![command(&["A"])]).await, Err(Error::Stopped)));
+    assert!(matches!(node.cluster.read(vec![command(&["A"])], Weight::Light).await, Err(Error::Stopped)));
     drop(node);
 
     let mut moved = options();
     moved.node.address = "127.0.0.1:2".into();
     let node = start(temp.path(), moved.clone()).await;
-    assert_eq!(text(node.cluster.read(vec![command(&["R"])]).await.unwrap().replies), [":3\r\n"]);
+    assert_eq!(text(node.cluster.read(vec![command(&["R"])], Weight::Light).await.unwrap().replies), [":3\r\n"]);
     assert_eq!(node.cluster.members(), [Member { node_id: 1, node: moved.node, leader: true, voter: true }]);
     assert!(node.cluster.status().term > status.term);
     node.cluster.shutdown().await;
@@ -131,7 +131,10 @@ async fn replies_go_to_who_asked() {
                     .map(|c| format!("${}\r\n{}\r\n", c.args()[0].len(), c.args()[0].escape_ascii()))
                     .collect();
                 assert_eq!(text(cluster.propose(commands).await.unwrap()), expected);
-                assert_eq!(cluster.read(vec![command(&["R"]); client % 5]).await.unwrap().replies.len(), client % 5);
+                assert_eq!(
+                    cluster.read(vec![command(&["R"]); client % 5], Weight::Light).await.unwrap().replies.len(),
+                    client % 5
+                );
             }
         }));
     }
@@ -139,7 +142,10 @@ async fn replies_go_to_who_asked() {
         task.await.unwrap();
     }
     let expected: usize = (0..40).map(|client| client % 7 * 20).sum();
-    assert_eq!(text(node.cluster.read(vec![command(&["R"])]).await.unwrap().replies), [format!(":{expected}\r\n")]);
+    assert_eq!(
+        text(node.cluster.read(vec![command(&["R"])], Weight::Light).await.unwrap().replies),
+        [format!(":{expected}\r\n")]
+    );
     node.cluster.shutdown().await;
 }
 
@@ -172,7 +178,10 @@ async fn over_the_bounds_is_busy_and_shutdown_answers_what_is_queued() {
     drop(node);
     // Busy means not done: exactly what was acknowledged is there.
     let node = start(temp.path(), options()).await;
-    assert_eq!(text(node.cluster.read(vec![command(&["R"])]).await.unwrap().replies), [format!(":{done}\r\n")]);
+    assert_eq!(
+        text(node.cluster.read(vec![command(&["R"])], Weight::Light).await.unwrap().replies),
+        [format!(":{done}\r\n")]
+    );
     node.cluster.shutdown().await;
 }
 
@@ -187,7 +196,7 @@ async fn reads_with_large_replies_are_answered_some_at_a_time() {
     let mut replies = Vec::new();
     let mut counts = Vec::new();
     while !rest.is_empty() {
-        let answered = node.cluster.read(rest).await.unwrap();
+        let answered = node.cluster.read(rest, Weight::Light).await.unwrap();
         counts.push(answered.replies.len());
         replies.extend(text(answered.replies));
         rest = answered.rest;
@@ -198,7 +207,7 @@ async fn reads_with_large_replies_are_answered_some_at_a_time() {
     let others: Vec<_> = (0..3)
         .map(|_| {
             let (cluster, command) = (node.cluster.clone(), command(&["E", &large]));
-            tokio::spawn(async move { cluster.read(vec![command; 2]).await })
+            tokio::spawn(async move { cluster.read(vec![command; 2], Weight::Light).await })
         })
         .collect();
     for other in others {
@@ -217,7 +226,7 @@ async fn nothing_more_is_run_while_too_many_replies_are_not_taken() {
         tokio::spawn(async move {
             match write {
                 true => cluster.propose(vec![command(&["A"])]).await,
-                false => cluster.read(vec![command(&["R"])]).await.map(|answered| answered.replies),
+                false => cluster.read(vec![command(&["R"])], Weight::Light).await.map(|answered| answered.replies),
             }
         })
     };
@@ -249,7 +258,7 @@ async fn snapshots_purge_the_log_and_survive_a_restart() {
     node.cluster.shutdown().await;
     drop(node);
     let node = start(temp.path(), options).await;
-    assert_eq!(text(node.cluster.read(vec![command(&["R"])]).await.unwrap().replies), [":21\r\n"]);
+    assert_eq!(text(node.cluster.read(vec![command(&["R"])], Weight::Light).await.unwrap().replies), [":21\r\n"]);
     assert_eq!(node.cluster.status().snapshot.map(|log_id| log_id.index), Some(applied));
     node.cluster.shutdown().await;
 }
@@ -328,7 +337,7 @@ async fn a_log_that_fails_leaves_the_outcome_unknown_and_stops_raft() {
     assert!(matches!(error, Error::Unknown), "{error}");
     wait_for("stop", || node.cluster.status().role == Role::Stopped).await;
     assert!(node.cluster.propose(vec![command(&["A"])]).await.is_err());
-    assert!(node.cluster.read(vec![command(&["A"])]).await.is_err());
+    assert!(node.cluster.read(vec![command(&["A"])], Weight::Light).await.is_err());
     assert!(node.cluster.snapshot().await.is_err());
     node.cluster.shutdown().await;
 }

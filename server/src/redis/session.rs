@@ -242,7 +242,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let outcome = match (count, group.writes) {
                 (0, _) => Ok(Answered::default()),
                 (_, true) => self.dispatcher.write(&mut self.client, commands).await.map(Answered::whole),
-                (_, false) => self.dispatcher.read(&self.client, commands).await,
+                (_, false) => tokio::select! {
+                    biased;
+                    read = self.dispatcher.read(&mut self.client, commands) => read,
+                    // What it would get is memory that others wait for.
+                    () = self.wire.killed.cancelled() => return Err(End::Ended),
+                },
             };
             let Answered { replies, rest } = match outcome {
                 Ok(answered) => answered,

@@ -9,7 +9,7 @@ mod memory;
 mod peers;
 mod strangers;
 
-use crate::bystander::{Bystander, Way};
+use crate::bystander::{Bystander, Waits, Way};
 use crate::client::{Client, Value};
 use crate::process::Process;
 use crate::server::binary;
@@ -84,9 +84,8 @@ pub struct Outcome {
     pub peak: u64,
     pub after: u64,
     /// Of a bystander, at full size.
-    pub p99_before: Duration,
-    pub p99_during: Duration,
-    pub calls_during: usize,
+    pub waits_before: Waits,
+    pub waits_during: Waits,
 }
 
 impl Attack {
@@ -98,18 +97,18 @@ impl Attack {
         server.wait_for_log(" ready");
         let process = Process(server.id());
         let bystander = Bystander::start(&way);
-        let mut p99_before = Duration::ZERO;
+        let mut waits_before = Waits::default();
         if scale == Scale::Full {
             // The first calls warm up both.
             thread::sleep(MEASURED / 4);
-            bystander.p99();
+            bystander.waits();
             thread::sleep(MEASURED);
-            p99_before = bystander.p99().0;
+            waits_before = bystander.waits();
         }
         let before = process.resident();
         process.forget_peak();
         let came_back = (self.run)(&Target { server: &server, way: &way, scale });
-        let (p99_during, calls_during) = bystander.p99();
+        let waits_during = bystander.waits();
         wait::until("the attackers to be forgotten", || (process.descriptors() < 100).then_some(()));
         let peak = process.peak();
         if scale == Scale::Full {
@@ -120,7 +119,7 @@ impl Attack {
         drop(bystander);
         drop(Bystander::start(&way));
         assert_eq!(server.stop().code, Some(0), "{}", self.name);
-        Outcome { came_back, before, peak, after, p99_before, p99_during, calls_during }
+        Outcome { came_back, before, peak, after, waits_before, waits_during }
     }
 
     /// The small one, as a test.

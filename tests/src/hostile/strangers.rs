@@ -1,6 +1,7 @@
 //! Those who have not said who they are, or not finished the handshake of TLS.
 
 use super::{Attack, Setup, Target, noise, rest};
+use crate::bystander::exchange;
 use crate::client::encode;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -57,6 +58,30 @@ pub(super) const ATTACKS: &[Attack] = &[
             assert_eq!(target.last_words(b"PING\r\n"), "-ERR this port speaks TLS\r\n");
         });
         format!("{} times an alert or ERR, and the end", 3 * count)
+    }),
+    // TLS 1.3 has no renegotiation; what is left of it is new keys on request.
+    attack("handshakes and new keys within a session", Setup::Tls, 64, |target| {
+        let cert = target.way.tls.as_ref().expect("it speaks TLS");
+        let count = target.flood(2, 10, || {
+            let mut session = cert.connect(target.stream());
+            exchange(&mut session, &encode(&["PING"]), b"+PONG\r\n");
+            // Bare, where only what is encrypted is understood.
+            session.sock.write_all(&cert.client_hello()).unwrap();
+            rest(&mut session.sock);
+            let mut session = cert.connect(target.stream());
+            for _ in 0..100 {
+                session.conn.refresh_traffic_keys().unwrap();
+                exchange(&mut session, &encode(&["PING"]), b"+PONG\r\n");
+            }
+            for _ in 0..1000 {
+                session.conn.refresh_traffic_keys().unwrap();
+                if session.conn.write_tls(&mut session.sock).is_err() {
+                    break;
+                }
+            }
+            rest(&mut session.sock);
+        });
+        format!("PONG with new keys, and the end to a bare ClientHello and to new keys without end; {count} times")
     }),
     attack("ClientHello, then nothing", Setup::Tls, 256, |target| {
         let hello = target.way.tls.as_ref().expect("it speaks TLS").client_hello();
