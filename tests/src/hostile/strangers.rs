@@ -70,8 +70,8 @@ pub(super) const ATTACKS: &[Attack] = &[
             rest(&mut session.sock);
             let mut session = cert.connect(target.stream());
             for _ in 0..100 {
-                session.conn.refresh_traffic_keys().unwrap();
                 exchange(&mut session, &encode(&["PING"]), b"+PONG\r\n");
+                session.conn.refresh_traffic_keys().unwrap();
             }
             for _ in 0..1000 {
                 session.conn.refresh_traffic_keys().unwrap();
