@@ -32,6 +32,8 @@ pub(crate) struct Cluster {
     stranger_came: bool,
     /// The one whose disk has lost bits. It may find that it cannot go on.
     pub(crate) rotten: Option<HostId>,
+    /// A node was to become no voter, or none at all, and may still do.
+    pub(crate) is_fewer: bool,
     pub(crate) logs: Logs,
     /// The leader of each term.
     leaders: BTreeMap<u64, HostId>,
@@ -63,6 +65,7 @@ impl Cluster {
             stranger,
             stranger_came: false,
             rotten: None,
+            is_fewer: false,
             logs: Logs::default(),
             leaders: BTreeMap::new(),
             states: BTreeMap::new(),
@@ -96,9 +99,9 @@ impl Cluster {
     /// Has a node end and flips bits on its disk, once in a run; returns whether it was done. A log that was closed well
     /// is not looked at as one is that was not.
     pub(crate) fn rot(&mut self, host: HostId, bits: u64, ends_well: bool) -> bool {
-        // A cluster that is not begun yet may need each of those that begin it.
+        // A cluster that is not begun yet may need each of those that begin it, and one with fewer voters each of them.
         let founders = &self.nodes[..self.plan.founders];
-        if self.rotten.is_some() || !founders.iter().all(|founder| self.logs.has_served(*founder)) {
+        if self.rotten.is_some() || self.is_fewer || !founders.iter().all(|founder| self.logs.has_served(*founder)) {
             return false;
         }
         if ends_well {

@@ -249,6 +249,7 @@ impl Nemesis {
             Fault::Demote | Fault::Remove if cluster.rotten.is_some() => {}
             Fault::Demote => {
                 count("node demoted");
+                cluster.is_fewer = true;
                 cluster.tell(host, &["RAFT", "SERVER", "DEMOTE", &name]);
             }
             Fault::Promote => {
@@ -274,6 +275,7 @@ impl Nemesis {
             return;
         }
         let Some(by) = self.some(&cluster.running()) else { return };
+        cluster.is_fewer = true;
         let removed = cluster.tell(by, &["RAFT", "SERVER", "REMOVE", name]);
         match removed {
             Some(Value::Integer(1)) => {
