@@ -174,8 +174,8 @@ pub(super) const EDITS: [Edit; 24] = [
     Edit {
         of: &["forwarded-term"],
         file: "raft/queue.rs",
-        stands: "if Some(ticket.term) != term {",
-        takes: "if Some(ticket.term) != term && !(BROKEN && term.is_some()) {",
+        stands: "if Some(ticket.term) != self.term {",
+        takes: "if Some(ticket.term) != self.term && !(BROKEN && self.term.is_some()) {",
     },
     Edit {
         of: &["sent-twice"],
