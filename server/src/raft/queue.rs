@@ -1,8 +1,8 @@
 //! `Queue`: groups of commands on their way from sessions to the one task that serves them.
 //!
 //! It is bounded by commands and by bytes, and refuses what is over: a caller that must wait for room would only make
-//! the queue longer by one more place. A group is answered as a whole; what was certainly not done is given back, so
-//! that it can be sent to another node.
+//! the queue longer by one more place. A group is answered as a whole, but for reads whose replies are large: then its
+//! first commands are. What was certainly not done is given back, so that it can be sent to another node.
 //!
 //! Small groups do not wait behind large ones, which come from clients that want much and not at once: they go first,
 //! but leave half of each batch.
@@ -244,8 +244,8 @@ impl Filling {
             }
             self.taken_commands += group.commands.len();
             self.taken_bytes += group.bytes;
-            if group.reply.is_closed() {
-                // Whoever asked has gone, and hears of nothing.
+            // Whoever asked has gone, and hears of nothing. Another node that forwards still finds it in the log.
+            if group.ticket.is_none() && group.reply.is_closed() {
                 continue;
             }
             if let Some(ticket) = group.ticket {
@@ -395,6 +395,8 @@ mod tests {
         assert_eq!(names(&queue.take(10, 1 << 20, None).unwrap()), ["there"]);
         drop(push(&queue, "gone", 1, None));
         assert!(queue.take(10, 1 << 20, None).is_none() && queue.lock().commands == 0);
+        drop(push(&queue, "forwarded", 1, Some(Ticket { node_id: 2, request: 1, term: 3 })));
+        assert_eq!(names(&queue.take(10, 1 << 20, Some(3)).unwrap()), ["forwarded"]);
     }
 
     #[test]
