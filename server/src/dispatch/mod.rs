@@ -288,7 +288,10 @@ impl Dispatcher {
     pub async fn read(&self, client: &mut Client, commands: Vec<Command>) -> Result<Answered, ErrorReply> {
         let count = commands.len();
         let weight = client.weight();
-        let read = match client.reads_here() {
+        // As in Redis, who leads takes no notice of READONLY: a cluster client may still have it on from when this node
+        // followed, and would miss what other nodes acknowledge before it is applied here.
+        let here = client.reads_here() && (self.options.open_reads || !self.backend.is_leader());
+        let read = match here {
             true => self.backend.read_here(commands, weight, client.last_write(), self.options.staleness_max).await,
             false => self.backend.read(commands, weight).await,
         };

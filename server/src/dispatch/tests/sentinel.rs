@@ -5,6 +5,7 @@ use super::*;
 #[tokio::test]
 async fn a_connection_chooses_where_it_reads() {
     let mut talk = plain();
+    talk.fixture.cluster.follow(true);
     talk.expect(&[("GET a", "$-1"), ("READONLY", "+OK"), ("GET a", "$-1"), ("READWRITE", "+OK"), ("GET a", "$-1")])
         .await;
     assert_eq!(talk.fixture.cluster.batches(), ["r1", "h1", "r1"]);
@@ -12,6 +13,14 @@ async fn a_connection_chooses_where_it_reads() {
     talk.expect(&[("GET a", "$-1"), ("READWRITE", "+OK"), ("GET a", "$-1"), ("RESET", "+RESET"), ("GET a", "$-1")])
         .await;
     assert_eq!(talk.fixture.cluster.batches(), ["h1", "r1", "h1"]);
+}
+
+/// A cluster client that knew the node as a replica may not have turned it off.
+#[tokio::test]
+async fn a_leader_takes_no_notice_of_readonly() {
+    let mut talk = plain();
+    talk.expect(&[("READONLY", "+OK"), ("GET a", "$-1")]).await;
+    assert_eq!(talk.fixture.cluster.batches(), ["r1"]);
 }
 
 #[tokio::test]
