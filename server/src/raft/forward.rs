@@ -121,7 +121,8 @@ impl Cluster {
                     };
                     if let Try::Done(outcome) = tried {
                         return outcome.map(|replies| {
-                            let rest = commands.split_off(replies.len());
+                            // If there are too many, whoever asked finds out.
+                            let rest = commands.split_off(replies.len().min(commands.len()));
                             Answered { replies, rest }
                         });
                     }
