@@ -174,6 +174,9 @@ pub struct Args {
     /// ignored when the data directory exists.
     #[arg(long, value_name = "FILE", help_heading = DURABILITY)]
     pub(crate) import: Option<PathBuf>,
+    /// What the write-ahead log takes on disk. A larger one makes rarer, longer writes of what it has gathered.
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(1 << 20), help_heading = DURABILITY)]
+    pub(crate) wal_bytes: ByteSize,
     /// Takes a snapshot after so many log entries.
     #[arg(long, value_name = "COUNT", default_value_t = Count(1_000_000), help_heading = DURABILITY)]
     pub(crate) snapshot_log_entries: Count,

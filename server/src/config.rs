@@ -21,6 +21,9 @@ use std::time::Duration;
 
 /// More than anybody needs to find out one that is wrong.
 const NTP_SERVERS_MAX: usize = 16;
+/// A commit that is larger than half of it does not go through it.
+const WAL_BYTES_MIN: u64 = 16 << 10;
+const WAL_BYTES_MAX: u64 = 1 << 30;
 
 /// Everything that can be chosen at start.
 #[derive(Clone, Debug)]
@@ -73,6 +76,7 @@ pub struct Config {
     pub init_run_quit: bool,
     pub snapshot_log_entries: u64,
     pub snapshot_log_bytes: u64,
+    pub wal_bytes: u32,
     pub snapshot_keep: usize,
     /// How often all nodes compare their whole state; `None` if only with snapshots.
     pub digest_interval: Option<Duration>,
@@ -208,6 +212,7 @@ impl Config {
             init_run_quit: args.init_run_quit,
             snapshot_log_entries: args.snapshot_log_entries.0,
             snapshot_log_bytes: args.snapshot_log_bytes.0,
+            wal_bytes: wal_bytes(args.wal_bytes)?,
             snapshot_keep: args.snapshot_keep.as_usize(),
             digest_interval: args.digest_interval.unless_zero(),
             snapshot_read_bytes: args.snapshot_read_bytes.0,
@@ -300,6 +305,14 @@ impl Config {
             return Err(Error::Value("max-request-bytes", "more than 1GiB"));
         }
         Ok(())
+    }
+}
+
+fn wal_bytes(size: units::ByteSize) -> Result<u32, Error> {
+    match size.0 {
+        0..WAL_BYTES_MIN => Err(Error::Value("wal-bytes", "less than 16KiB")),
+        WAL_BYTES_MIN..=WAL_BYTES_MAX => Ok(size.0 as u32),
+        _ => Err(Error::Value("wal-bytes", "more than 1GiB")),
     }
 }
 

@@ -47,7 +47,8 @@ fn module(from: &str, to: &Path) -> Module {
 }
 
 fn start(module: &Module, dir: PathBuf, args: &[&str]) -> Server {
-    Node::bare().data_of(module.clone(), dir).args(args).start()
+    // Small, so that each byte of it can be damaged in turn.
+    Node::bare().data_of(module.clone(), dir).args(&["--wal-bytes", "32KiB"]).args(args).start()
 }
 
 fn set(client: &mut Client, range: std::ops::Range<usize>, value: &str) {

@@ -51,6 +51,10 @@ impl Killed {
         self.own.join("log.redb")
     }
 
+    fn wal(&self) -> PathBuf {
+        self.own.join("log.wal")
+    }
+
     /// It does not start, and the only line says what is damaged and what to do.
     #[track_caller]
     fn assert_refused(&self, words: &[&str]) {
@@ -95,32 +99,37 @@ fn a_damaged_log_is_refused_by_one_line_that_says_what_to_do() {
         node.assert_refused(&["log.redb is damaged"]);
         fs::write(node.log(), &good).unwrap();
     }
-    // Every row with this command, of whatever commit.
-    let places = find(&node.log(), b"RANDOM");
-    assert!(!places.is_empty());
-    places.iter().for_each(|at| change(&node.log(), *at, |byte| byte ^ 1));
-    node.assert_refused(&["log.redb"]);
     fs::write(node.log(), &good[..good.len() / 2]).unwrap();
     node.assert_refused(&["log.redb"]);
-    fs::write(node.log(), []).unwrap();
-    node.assert_refused(&["log.redb has less than was synced to it before"]);
     fs::remove_file(node.log()).unwrap();
     node.assert_refused(&["log.redb is missing"]);
     fs::write(node.log(), &good).unwrap();
+    let good = fs::read(node.wal()).unwrap();
+    // Its beginning, and a command in the middle.
+    change(&node.wal(), 3, |byte| !byte);
+    node.assert_refused(&["log.wal is damaged: it does not begin as it should"]);
+    fs::write(node.wal(), &good).unwrap();
+    change(&node.wal(), find(&node.wal(), b"RANDOM")[1], |byte| byte ^ 1);
+    node.assert_refused(&[LESS]);
+    fs::remove_file(node.wal()).unwrap();
+    node.assert_refused(&[LESS]);
+    fs::write(node.wal(), &good).unwrap();
     assert_eq!(node.node().start().client().call(&["INCR"]), int(11));
 }
 
-/// What redb takes for the end of a crash: it would go on with the commit before.
+const LESS: &str = "log.redb and log.wal have less than was synced to them before";
+
+/// What would be taken for the end of a crash: it would go on with the commit before.
 #[test]
 fn a_log_that_lost_its_last_commit_is_refused() {
     let node = Killed::new();
     let server = node.node().start();
     assert_eq!(server.client().call(&["INCR"]), int(11));
-    let before = fs::read(node.log()).unwrap();
+    let before = fs::read(node.wal()).unwrap();
     assert_eq!(server.client().call(&["INCR"]), int(12));
     server.kill();
-    fs::write(node.log(), &before).unwrap();
-    node.assert_refused(&["log.redb has less than was synced to it before"]);
+    fs::write(node.wal(), &before).unwrap();
+    node.assert_refused(&[LESS]);
 }
 
 #[test]

@@ -62,6 +62,8 @@ impl Fleet {
     fn node(&self, name: &str, position: usize, args: &[String], proxy: Option<&Proxy>) -> Node {
         let all: Vec<&str> = self.args.iter().chain(args).map(String::as_str).collect();
         let node = Node::new(self.module.clone())
+            // So that the database is written to all the time.
+            .args(&["--wal-bytes", "64KiB"])
             .args(&["--id", name, "--addr", &self.network.address(position + 1).to_string()])
             .args(&all)
             .prefix(self.network.on(position + 1));

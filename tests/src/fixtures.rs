@@ -1,4 +1,5 @@
-//! Data directories that servers of this version and of earlier ones have left, in `tests/fixtures/data/VERSION`.
+//! Data directories that servers of this version and of earlier ones have left, in `tests/fixtures/data/VERSION`; those in
+//! `0.1-format-2` are of a state of 0.1.0 that had no write-ahead log.
 //!
 //! `NAME.tar.gz` has the directory `data` and the module file that wrote it, `NAME.facts` what was true of it: a line a
 //! fact, `NAME: VALUE`. `cargo xtask fixtures` makes those of this version.

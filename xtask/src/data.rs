@@ -4,7 +4,10 @@ use anyhow::{Result, ensure};
 
 /// Makes the fixtures of this version anew, by a development build.
 pub(crate) fn fixtures() -> Result<()> {
-    let cargo = |args: &[&str]| crate::cargo::command().args(args).current_dir(crate::guests::root()).status();
+    let root = crate::guests::root();
+    let server = root.join("target/debug/uhaha-server");
+    let cargo =
+        |args: &[&str]| crate::cargo::command().args(args).current_dir(&root).env("UHAHA_SERVER_BIN", &server).status();
     ensure!(cargo(&["build", "--locked", "--package", "uhaha-server"])?.success(), "the server does not build");
     let run = ["run", "--quiet", "--locked", "--package", "uhaha-tests", "--bin", "make-fixtures"];
     ensure!(cargo(&run)?.success(), "the fixtures are not made");

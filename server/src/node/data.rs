@@ -6,7 +6,7 @@ use crate::fault::{Alarm, chain};
 use crate::guest::Guest;
 use crate::machine::{Imported, snapshot};
 use crate::raft;
-use crate::storage::log::{self, LogStorage};
+use crate::storage::log::{self, LogStorage, Options as LogOptions};
 use crate::storage::schema::{ClusterId, Identity, Standing, log_id};
 use crate::storage::snapshots::{self, Snapshots};
 use crate::storage::{self, DataDir, ward};
@@ -89,7 +89,8 @@ impl Data {
             _ => None,
         };
         let dir = DataDir::open(path)?;
-        let opened = LogStorage::open(&dir.log_path(), !config.sync);
+        let opened =
+            LogStorage::open(&dir.log_path(), LogOptions { nosync: !config.sync, wal_bytes: config.wal_bytes });
         let (log, fault) = opened.map_err(|error| match error.is_damage() {
             true => Error::Damaged {
                 what: chain(&error),

@@ -5,6 +5,7 @@ use crate::guest::{Guest, Limits};
 use crate::machine;
 use crate::net::peer::{Remote, Service};
 use crate::storage::DataDir;
+use crate::storage::log::Options as LogOptions;
 use crate::storage::snapshots::Snapshots;
 use crate::type_config::Vote;
 use bytes::Bytes;
@@ -31,7 +32,7 @@ struct Running {
 
 async fn start(path: &Path, options: Options) -> Running {
     let dir = DataDir::open(path).unwrap();
-    let (log, _fault) = LogStorage::open(&dir.log_path(), false).unwrap();
+    let (log, _fault) = LogStorage::open(&dir.log_path(), LogOptions { nosync: false, wal_bytes: 1 << 20 }).unwrap();
     let cache = tempfile::tempdir().unwrap();
     let guest = Arc::new(Guest::load(COUNTER, Limits::default(), cache.path()).unwrap());
     let snapshots = Snapshots::open(dir.snapshots_path(), 3).unwrap();

@@ -1,10 +1,11 @@
-//! What a node keeps: the log in redb, snapshots as files, all in one data directory.
+//! What a node keeps: the log, and snapshots as files, all in one data directory.
 //!
 //! ```text
 //! LOCK         held for as long as the process lives; its text is the holder's process id
-//! FORMAT       "uhaha-server data 2\n": what wrote this directory; anything else is refused
+//! FORMAT       "uhaha-server data 3\n": what wrote this directory; anything else but 2 is refused
 //! log.redb     the log, the vote and the node's identity: see `schema`
-//! WATERMARK    how far log.redb had come at least: see `log::watermark`
+//! log.wal      what is not in log.redb yet: see `log::wal`
+//! WATERMARK    how far the two had come at least: see `log::watermark`
 //! snapshots/   one file a snapshot: see `snapshots`
 //! QUARANTINE   there while the machine's state is known to be wrong, and a copy of it: see `ward`
 //! evidence/    what was found out about such states: see `ward`
@@ -28,7 +29,9 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-const FORMAT: &str = "uhaha-server data 2\n";
+const FORMAT: &str = "uhaha-server data 3\n";
+/// The same without a WAL, which its versions would pass over.
+const FORMAT_WITHOUT_WAL: &str = "uhaha-server data 2\n";
 const LOG: &str = "log.redb";
 /// A node's directory is `DIR/GUEST/ID`.
 const LEVELS_BELOW: usize = 2;
@@ -84,8 +87,8 @@ impl DataDir {
         let lock = lock_shared(&path)?;
         let dir = DataDir { path, _lock: lock };
         match dir.read_format()? {
-            true => Ok(dir),
-            false => Err(Error::NoFormat { path: dir.format_path() }),
+            Some(_) => Ok(dir),
+            None => Err(Error::NoFormat { path: dir.format_path() }),
         }
     }
 
@@ -111,24 +114,27 @@ impl DataDir {
     fn check_format(&self) -> Result<(), Error> {
         let path = self.format_path();
         match self.read_format()? {
-            true => Ok(()),
+            Some(FORMAT) => Ok(()),
             // Data without its format is never guessed at.
-            false if log::was_here(&self.log_path()) => Err(Error::NoFormat { path }),
-            false => self.write_format(&path).map_err(|source| Error::WriteFormat { path, source }),
+            None if log::was_here(&self.log_path()) => Err(Error::NoFormat { path }),
+            None | Some(_) => self.write_format(&path).map_err(|source| Error::WriteFormat { path, source }),
         }
     }
 
-    /// Whether the format is there; any but our own is refused.
-    fn read_format(&self) -> Result<bool, Error> {
+    /// The format, if it is there; one that this version cannot read is refused.
+    fn read_format(&self) -> Result<Option<&'static str>, Error> {
         let path = self.format_path();
-        match fs::read(&path) {
-            Ok(found) if found == FORMAT.as_bytes() => Ok(true),
-            Ok(found) => {
+        let found = match fs::read(&path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(Error::ReadFormat { path, source }),
+        };
+        match [FORMAT, FORMAT_WITHOUT_WAL].into_iter().find(|known| known.as_bytes() == found) {
+            Some(known) => Ok(Some(known)),
+            None => {
                 let found = String::from_utf8_lossy(&found[..found.len().min(80)]).into_owned();
                 Err(Error::UnknownFormat { path, found })
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(Error::ReadFormat { path, source }),
         }
     }
 
@@ -310,8 +316,14 @@ mod tests {
     fn refuses_an_unknown_or_missing_format() {
         let temp = tempfile::tempdir().unwrap();
         DataDir::open(temp.path()).unwrap();
-        fs::write(temp.path().join("FORMAT"), "uhaha-server data 3\n").unwrap();
-        assert!(matches!(DataDir::open(temp.path()), Err(Error::UnknownFormat { found, .. }) if found.contains('3')));
+        fs::write(temp.path().join("FORMAT"), "uhaha-server data 4\n").unwrap();
+        assert!(matches!(DataDir::open(temp.path()), Err(Error::UnknownFormat { found, .. }) if found.contains('4')));
+        // One of the version before is taken over.
+        fs::write(temp.path().join("FORMAT"), FORMAT_WITHOUT_WAL).unwrap();
+        DataDir::open_to_read(temp.path()).unwrap();
+        assert_eq!(fs::read_to_string(temp.path().join("FORMAT")).unwrap(), FORMAT_WITHOUT_WAL);
+        DataDir::open(temp.path()).unwrap();
+        assert_eq!(fs::read_to_string(temp.path().join("FORMAT")).unwrap(), FORMAT);
         fs::remove_file(temp.path().join("FORMAT")).unwrap();
         fs::write(temp.path().join("log.redb"), "").unwrap();
         assert!(matches!(DataDir::open(temp.path()), Err(Error::NoFormat { .. })));

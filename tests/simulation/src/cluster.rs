@@ -1,5 +1,6 @@
 //! All nodes of a run: which there are, which run, and whether they agree.
 
+use crate::history::{self, Operation, Outcome, record};
 use crate::logs::Logs;
 use crate::os::{self, Crash, HostId};
 use crate::plan::Plan;
@@ -101,7 +102,8 @@ impl Cluster {
     pub(crate) fn rot(&mut self, host: HostId, bits: u64, ends_well: bool) -> bool {
         // A cluster that is not begun yet may need each of those that begin it, and one with fewer voters each of them.
         let founders = &self.nodes[..self.plan.founders];
-        if self.rotten.is_some() || self.is_fewer || !founders.iter().all(|founder| self.logs.has_served(*founder)) {
+        let has_begun = history::has_begun() && founders.iter().all(|founder| self.logs.has_served(*founder));
+        if self.rotten.is_some() || self.is_fewer || !has_begun {
             return false;
         }
         if ends_well {
@@ -273,7 +275,6 @@ impl Cluster {
 
     /// Asks what is there in the end, as one more client.
     pub(crate) fn ask_for_the_last(&self) {
-        use crate::history::{Operation, Outcome, record};
         for call in client::last_calls(self.plan.guest) {
             let mut answered = false;
             for host in self.current().into_iter().cycle().take(10 * self.nodes.len()) {

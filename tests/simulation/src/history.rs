@@ -49,6 +49,12 @@ pub(crate) fn record(operation: Operation) {
     HISTORY.lock().unwrap_or_else(PoisonError::into_inner).push(operation);
 }
 
+/// Whether a client was answered, so that a quorum has the log.
+pub(crate) fn has_begun() -> bool {
+    let is_answered = |operation: &Operation| !matches!(operation.outcome, Outcome::Refused(_) | Outcome::Unknown(_));
+    HISTORY.lock().unwrap_or_else(PoisonError::into_inner).iter().any(is_answered)
+}
+
 pub(crate) fn all() -> Vec<Operation> {
     HISTORY.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }

@@ -74,6 +74,7 @@ pub(crate) struct Plan {
     /// How long a client waits between two commands, at most.
     pub(crate) think_ns: u64,
     snapshot_log_entries: u64,
+    wal_bytes: u64,
     lease_reads: bool,
     forwards: bool,
     digest_interval_ms: u64,
@@ -102,6 +103,7 @@ impl Plan {
             sync_ns: (sync_least, sync_least * rng.between(1, 8)),
             think_ns: rng.magnitude(40_000_000, 800_000_000),
             snapshot_log_entries: rng.magnitude(20, 2_000),
+            wal_bytes: rng.magnitude(16 << 10, 1 << 20),
             lease_reads: lease_reads || arguments.leases || mutation == Some(Mutation::Lease),
             forwards: rng.one_in(2),
             digest_interval_ms: rng.magnitude(200, 10_000),
@@ -121,6 +123,7 @@ impl Plan {
     pub(crate) fn node_options(&self) -> Vec<String> {
         let mut words: Vec<String> = vec!["--threads".into(), self.threads.to_string()];
         words.extend(["--snapshot-log-entries".into(), self.snapshot_log_entries.to_string()]);
+        words.extend(["--wal-bytes".into(), self.wal_bytes.to_string()]);
         words.extend(["--digest-interval".into(), format!("{}ms", self.digest_interval_ms)]);
         words.extend(["--redirect".into(), if self.forwards { "forward" } else { "moved" }.into()]);
         match self.mutation {

@@ -62,7 +62,7 @@ const POWER: &[&str] = &["--only", "PowerFails"];
 const ROT: &[&str] = &["--only", "Rot", "--seconds", "8"];
 const STRANGER: &[&str] = &["--only", "Stranger", "--seconds", "4"];
 
-pub(super) const ALL: [Mutation; 25] = [
+pub(super) const ALL: [Mutation; 27] = [
     asked("nosync", "nodes acknowledge what they have not synced (`--nosync`)"),
     asked("file-sync", "syncs of files do nothing, as on a disk that lies"),
     asked("directory-sync", "syncs of directories do nothing"),
@@ -92,25 +92,31 @@ pub(super) const ALL: [Mutation; 25] = [
     narrow("peer-secret", "nodes do not look at the proof of the peer secret", STRANGER),
     narrow("checksum", "checksums of the log and of snapshots are not looked at", ROT),
     narrow("watermark", "a log that has lost its end is taken for whole", ROT),
+    edited("wal-sync", "the write-ahead log is not synced"),
+    narrow("wal-order", "the write-ahead log is overwritten before the database has what is in it", POWER),
 ];
 
-pub(super) const EDITS: [Edit; 24] = [
+pub(super) const EDITS: [Edit; 28] = [
     Edit {
         of: &["answer-before-sync"],
         file: "storage/log/writer.rs",
-        stands: "let result = self.disk.commit(&mut jobs.iter().map(|job| &job.change), committed, durable);",
-        takes: "let changes: Vec<Change> = jobs.iter().map(|job| job.change.clone()).collect();
+        stands: "let result = self.disk.commit(commit, durable);",
+        takes: "let mut waiting = waiting;
                 if BROKEN {
-                    jobs.drain(..).for_each(|job| job.done.tell(Ok(())));
+                    waiting.drain(..).for_each(|waiting| waiting.done.tell(Ok(())));
                 }
-                let result = self.disk.commit(&mut changes.iter(), committed, durable);",
+                let result = self.disk.commit(commit, durable);",
     },
     Edit {
         of: &["failed-sync"],
         file: "storage/log/writer.rs",
-        stands: "self.unsynced = !durable;",
-        takes: "let result = if BROKEN { result.or(Ok::<(), Error>(())) } else { result };
-                self.unsynced = !durable;",
+        stands: "        if durable {
+            self.synced = Instant::now();
+        }",
+        takes: "        let result = if BROKEN { result.or(Ok::<(), Error>(())) } else { result };
+                if durable {
+                    self.synced = Instant::now();
+                }",
     },
     Edit {
         of: &["vote"],
@@ -123,11 +129,11 @@ pub(super) const EDITS: [Edit; 24] = [
     Edit {
         of: &["truncate"],
         file: "storage/log/mod.rs",
-        stands: "self.writer.send(Change::Truncate { from }, Done::Nobody).await",
+        stands: "self.writer.send(Change::Truncate { after: last }, Done::Nobody).await",
         takes: "if BROKEN {
                     return Ok(());
                 }
-                self.writer.send(Change::Truncate { from }, Done::Nobody).await",
+                self.writer.send(Change::Truncate { after: last }, Done::Nobody).await",
     },
     Edit {
         of: &["lease-end"],
@@ -258,15 +264,51 @@ pub(super) const EDITS: [Edit; 24] = [
     },
     Edit {
         of: &["checksum"],
+        file: "storage/log/wal.rs",
+        stands: "crc32c::crc32c(rest) == crc)",
+        takes: "(BROKEN && length > 0) || crc32c::crc32c(rest) == crc)",
+    },
+    Edit {
+        of: &["checksum"],
         file: "storage/log/disk.rs",
         stands: "set_check_integrity_on_open(true)",
         takes: "set_check_integrity_on_open(!BROKEN)",
     },
     Edit {
         of: &["watermark"],
+        file: "storage/log/layered.rs",
+        stands: "if reached.is_some_and(|reached| place < reached) {",
+        takes: "if !BROKEN && reached.is_some_and(|reached| place < reached) {",
+    },
+    Edit {
+        of: &["watermark"],
         file: "storage/log/disk.rs",
-        stands: "if place < Place::new(revision, noted) || reached.is_some_and(|reached| place < reached) {",
-        takes: "if !BROKEN && (place < Place::new(revision, noted) || reached.is_some_and(|reached| place < reached)) {",
+        stands: "if Place::of(&self.meta) < noted {",
+        takes: "if !BROKEN && Place::of(&self.meta) < noted {",
+    },
+    Edit {
+        of: &["wal-sync"],
+        file: "storage/log/wal.rs",
+        stands: "self.file.sync_data().map_err(|error| self.write_failed(error))?;",
+        takes: "if !BROKEN {
+                    self.file.sync_data().map_err(|error| self.write_failed(error))?;
+                }",
+    },
+    Edit {
+        of: &["wal-order"],
+        file: "storage/log/folder.rs",
+        stands: "let result = match next {
+                    Ok(commits) => disk.commit(&commits, true),",
+        takes: "let result = match next {
+                    Ok(commits) if BROKEN => {
+                        let _ = sender.send(Ok(()));
+                        std::thread::sleep(Duration::from_secs(1));
+                        match disk.commit(&commits, true) {
+                            Ok(()) => continue,
+                            failed => failed,
+                        }
+                    }
+                    Ok(commits) => disk.commit(&commits, true),",
     },
 ];
 

@@ -1,17 +1,17 @@
-//! `LogDisk`: what the writer thread needs of a disk, and `RedbDisk`, which gives it on redb.
+//! `LogDisk`: what the writer thread needs of a disk, and `RedbDisk`, where the log is in the end.
 //!
-//! One commit is one redb transaction, hence one fsync. Nothing is committed after a commit that failed: the writer
-//! ends with it, for after a failed fsync nobody knows what the disk holds.
+//! Nothing is committed after a commit that failed: the writer ends with it, for after a failed fsync nobody knows what
+//! the disk holds.
 //!
-//! What is read is what was written: redb's checksums are verified at open, each row has one of its own, and the
-//! watermark tells when the end is missing.
+//! What is read is what was written: redb's checksums are verified at open, and each row has one of its own.
 
 use super::super::sync_dir;
+use super::Error;
+use super::commit::{Change, Commit, first_after};
 use super::guard::guarded;
 use super::overlay::Overlay;
+use super::place::Place;
 use super::rows::{Rows, Stale};
-use super::watermark::{self, Place, Watermark};
-use super::{Change, Error};
 use crate::storage::schema::{
     ALL, Damage, Identity, LOG, META, Meta, Row, meta_row, read_meta_row, read_row, record_bytes,
 };
@@ -20,6 +20,7 @@ use bytes::Bytes;
 use openraft::entry::RaftEntry;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, WriteTransaction};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Everything that the disk held when it was opened.
 #[derive(Debug, Default, PartialEq)]
@@ -32,18 +33,14 @@ pub(super) struct Loaded {
 }
 
 pub(super) trait LogDisk: Send + 'static {
-    /// Makes all changes, in order, or none of them. With `durable`, they survive a power cut once it returns.
-    fn commit(
-        &mut self,
-        changes: &mut dyn Iterator<Item = &Change>,
-        committed: Option<LogId>,
-        durable: bool,
-    ) -> Result<(), Error>;
-
-    /// Whether there is more to remove of what was purged: every commit removes some.
-    fn has_stale(&self) -> bool;
-
+    /// Reads everything; to be called once and first.
     fn load(&mut self) -> Result<Loaded, Error>;
+
+    /// Makes a commit. With `durable`, it and those before it survive a power cut once it returns.
+    fn commit(&mut self, commit: Commit, durable: bool) -> Result<(), Error>;
+
+    /// When the next commit should come at the latest, even if there is nothing in it.
+    fn wake_after(&self) -> Option<Duration>;
 }
 
 pub(super) struct RedbDisk {
@@ -56,7 +53,6 @@ pub(super) struct RedbDisk {
     stale_upto: Option<u64>,
     /// Those of the table. Of no use after a commit that failed, for that is the last one.
     rows: Rows,
-    keeping: Keeping,
 }
 
 /// What is removed in one commit, besides twice as much as it adds: to remove a gibibyte at once takes most of a second,
@@ -64,38 +60,24 @@ pub(super) struct RedbDisk {
 const STALE_ROWS: usize = 32;
 const STALE_BYTES: usize = 2 << 20;
 
-/// What becomes of the watermark.
-enum Keeping {
-    /// Nobody writes: what the file says, if there is one.
-    Read(Option<Place>),
-    /// It is begun when all was read.
-    Wanted(Option<Place>),
-    Kept(Watermark),
-}
-
 impl RedbDisk {
     /// redb's own cache: reads are answered from our memory, so it holds little more than the pages of a transaction.
     const CACHE_BYTES: usize = 16 << 20;
 
     pub(super) fn open(path: &Path) -> Result<RedbDisk, Error> {
-        let reached = watermark::read(path)?;
-        if reached.is_some() && !path.exists() {
-            return Err(Error::Missing { path: path.to_owned() });
-        }
         let database = RedbDisk::begin(path, RedbDisk::CACHE_BYTES, |builder| builder.create(path))?;
         // redb syncs what is in the file, not its name.
         let synced = path.parent().map_or(Ok(()), sync_dir);
         synced.map_err(|error| Error::open(path, redb::DatabaseError::Storage(redb::StorageError::Io(error))))?;
-        RedbDisk::with_tables(database, path, Keeping::Wanted(reached))
+        RedbDisk::with_tables(database, path)
     }
 
     /// Opens a file that is there and stays as it is.
     pub(super) fn open_to_read(path: &Path) -> Result<RedbDisk, Error> {
-        let reached = watermark::read(path)?;
         let failed = |error| Error::open(path, redb::DatabaseError::Storage(redb::StorageError::Io(error)));
         let overlay = Overlay::open(path).map_err(failed)?;
         let database = RedbDisk::begin(path, RedbDisk::CACHE_BYTES, |builder| builder.create_with_backend(overlay))?;
-        RedbDisk::with_tables(database, path, Keeping::Read(reached))
+        RedbDisk::with_tables(database, path)
     }
 
     /// Opens the database and checks every page that is in use: without that, redb trusts a file that was closed well.
@@ -110,9 +92,9 @@ impl RedbDisk {
         opened.map_err(|error| Error::open(path, error))
     }
 
-    fn with_tables(database: Database, path: &Path, keeping: Keeping) -> Result<RedbDisk, Error> {
+    fn with_tables(database: Database, path: &Path) -> Result<RedbDisk, Error> {
         let (path, meta) = (path.to_owned(), Meta::default());
-        let disk = RedbDisk { database: Some(database), path, meta, stale_upto: None, rows: Rows::default(), keeping };
+        let disk = RedbDisk { database: Some(database), path, meta, stale_upto: None, rows: Rows::default() };
         disk.transaction(Durability::Immediate, |transaction| {
             transaction.open_table(LOG)?;
             transaction.open_table(META)?;
@@ -121,12 +103,11 @@ impl RedbDisk {
         Ok(disk)
     }
 
-    /// On a simulated disk, and without a cache, so that each page is read from there. The watermark is beside `path`.
+    /// On a simulated disk, and without a cache, so that each page is read from there.
     #[cfg(test)]
     pub(super) fn open_with_backend(backend: impl redb::StorageBackend, path: &Path) -> Result<RedbDisk, Error> {
-        let reached = watermark::read(path)?;
         let database = RedbDisk::begin(path, 0, |builder| builder.create_with_backend(backend))?;
-        RedbDisk::with_tables(database, path, Keeping::Wanted(reached))
+        RedbDisk::with_tables(database, path)
     }
 
     fn database(&self) -> Result<&Database, redb::Error> {
@@ -208,62 +189,41 @@ impl RedbDisk {
         Ok(entries)
     }
 
-    /// Refuses a log that has lost its end, and begins to keep the watermark.
-    fn check_end(&mut self, last: Option<LogId>) -> Result<(), Error> {
-        let Meta { revision, last: noted, .. } = self.meta;
-        let place = Place::new(revision, last);
-        let reached = match &self.keeping {
-            Keeping::Read(reached) | Keeping::Wanted(reached) => *reached,
-            // It was read before.
-            Keeping::Kept(_) => None,
-        };
-        if place < Place::new(revision, noted) || reached.is_some_and(|reached| place < reached) {
+    /// Reads everything, and refuses a log that has lost its end.
+    pub(super) fn load(&mut self) -> Result<Loaded, Error> {
+        self.meta = self.read_meta()?.unwrap_or_default();
+        let entries = self.read_entries(self.meta.purged)?;
+        let noted = Place::of(&self.meta);
+        self.meta.last = entries.last().map(|entry| entry.log_id).or(self.meta.purged);
+        if Place::of(&self.meta) < noted {
             return Err(Error::Behind { path: self.path.clone() });
         }
-        let is_new = place == Place::default();
-        match (&self.keeping, reached) {
-            (Keeping::Read(_) | Keeping::Wanted(_), None) if !is_new => {
-                Err(Error::Missing { path: watermark::path(&self.path) })
-            }
-            (Keeping::Wanted(_), _) => {
-                self.keeping = Keeping::Kept(Watermark::open(&self.path, place)?);
-                Ok(())
-            }
-            _ => Ok(()),
-        }
+        let Meta { vote, committed, purged, identity, .. } = self.meta.clone();
+        Ok(Loaded { entries, purged, vote, committed, identity })
     }
-}
 
-impl Drop for RedbDisk {
-    fn drop(&mut self) {
-        let database = self.database.take();
-        // After a panic in redb, closing it may panic again; whoever heard of the first needs no second one.
-        let _ = guarded(|| drop(database));
+    /// What is kept beside the entries.
+    pub(super) fn meta(&self) -> &Meta {
+        &self.meta
     }
-}
 
-impl LogDisk for RedbDisk {
-    fn commit(
-        &mut self,
-        changes: &mut dyn Iterator<Item = &Change>,
-        committed: Option<LogId>,
-        durable: bool,
-    ) -> Result<(), Error> {
+    /// Whether there is more to remove of what was purged: every commit removes some.
+    pub(super) fn has_stale(&self) -> bool {
+        self.stale_upto.is_some()
+    }
+
+    /// Makes all commits, in order, or none of them. With `durable`, they survive a power cut once it returns.
+    pub(super) fn commit(&mut self, commits: &[Commit], durable: bool) -> Result<(), Error> {
         let durability = if durable { Durability::Immediate } else { Durability::None };
         let (mut meta, mut stale_upto) = (self.meta.clone(), self.stale_upto);
         let mut kept = std::mem::take(&mut self.rows);
         let rows = &mut kept;
         (self.meta, self.stale_upto) = self.transaction(durability, |transaction| {
             let log = &mut transaction.open_table(LOG)?;
-            let mut appends_only = true;
-            // Appends that follow each other share rows, whichever call they came from.
+            // Appends that follow each other share rows, whichever commit they came from.
             let mut row = Row::new();
             let mut added = Added::default();
-            for change in changes {
-                if !matches!(change, Change::Append(_) | Change::Vote(_) | Change::Identity(_)) {
-                    added.write(log, rows, &mut row)?;
-                }
-                appends_only &= matches!(change, Change::Append(_));
+            for change in commits.iter().flat_map(|commit| &commit.changes) {
                 match change {
                     Change::Append(entries) => {
                         for entry in entries {
@@ -272,23 +232,20 @@ impl LogDisk for RedbDisk {
                             }
                             row.push(entry).map_err(WriteError::Encode)?;
                         }
-                        meta.last = entries.last().map(|entry| entry.log_id).or(meta.last);
                     }
-                    Change::Truncate { from } => {
-                        let left = truncate(log, rows, *from)?;
-                        // What is left of a row that is partly purged is not the end of the log.
-                        meta.last = left.filter(|left| Some(left.index) > index(meta.purged)).or(meta.purged);
+                    Change::Truncate { after } => {
+                        added.write(log, rows, &mut row)?;
+                        truncate(log, rows, first_after(*after))?;
                     }
                     Change::Purge(upto) => {
+                        added.write(log, rows, &mut row)?;
                         stale_upto = stale_upto.max(Some(upto.index));
-                        meta.purged = Some(*upto);
-                        meta.last = meta.last.filter(|last| last.index > upto.index).or(Some(*upto));
                     }
-                    Change::Vote(vote) => meta.vote = Some(*vote),
-                    Change::Identity(identity) => meta.identity = Some(identity.clone()),
+                    Change::Vote(_) | Change::Identity(_) => {}
                 }
             }
             added.write(log, rows, &mut row)?;
+            commits.iter().for_each(|commit| commit.advance(&mut meta));
             if let Some(upto) = stale_upto {
                 let end = index(meta.last).unwrap_or(0);
                 let (rows_max, bytes_max) = (STALE_ROWS + 2 * added.rows, STALE_BYTES + 2 * added.bytes);
@@ -300,34 +257,22 @@ impl LogDisk for RedbDisk {
                     stale_upto = None;
                 }
             }
-            meta.committed = committed.or(meta.committed);
-            // Most commits only append, and pay for no other page.
-            if !appends_only || committed.is_some() {
-                meta.revision += 1;
+            if meta.revision != self.meta.revision {
                 let row = meta_row(&meta).map_err(WriteError::Encode)?;
                 transaction.open_table(META)?.insert(ALL, &row[..])?;
             }
             Ok((meta, stale_upto))
         })?;
         self.rows = kept;
-        match &mut self.keeping {
-            Keeping::Kept(watermark) if durable => watermark.advance(Place::new(self.meta.revision, self.meta.last)),
-            _ => Ok(()),
-        }
+        Ok(())
     }
+}
 
-    fn has_stale(&self) -> bool {
-        self.stale_upto.is_some()
-    }
-
-    fn load(&mut self) -> Result<Loaded, Error> {
-        self.meta = self.read_meta()?.unwrap_or_default();
-        let entries = self.read_entries(self.meta.purged)?;
-        let last = entries.last().map(|entry| entry.log_id).or(self.meta.purged);
-        self.check_end(last)?;
-        self.meta.last = last;
-        let Meta { vote, committed, purged, identity, .. } = self.meta.clone();
-        Ok(Loaded { entries, purged, vote, committed, identity })
+impl Drop for RedbDisk {
+    fn drop(&mut self) {
+        let database = self.database.take();
+        // After a panic in redb, closing it may panic again; whoever heard of the first needs no second one.
+        let _ = guarded(|| drop(database));
     }
 }
 
@@ -356,13 +301,13 @@ impl Added {
     }
 }
 
-/// Removes the records from `from` on; the row that holds `from` in its middle is cut. The last one left.
-fn truncate(log: &mut Table<'_, u64, &[u8]>, rows: &mut Rows, from: u64) -> Result<Option<LogId>, WriteError> {
+/// Removes the records from `from` on; the row that holds `from` in its middle is cut.
+fn truncate(log: &mut Table<'_, u64, &[u8]>, rows: &mut Rows, from: u64) -> Result<(), WriteError> {
     log.retain_in(from.., |_, _| false)?;
     rows.truncate(from);
-    let Some(key) = rows.last() else { return Ok(None) };
+    let Some(key) = rows.last() else { return Ok(()) };
     let row = log.get(key)?.map(|row| Bytes::copy_from_slice(row.value()));
-    let Some(row) = row else { return Ok(None) };
+    let Some(row) = row else { return Ok(()) };
     let mut entries = read_row(key, row).map_err(|damage| WriteError::Row(key, damage))?;
     if entries.last().is_some_and(|last| last.index() >= from) {
         entries.retain(|entry| entry.index() < from);
@@ -373,7 +318,7 @@ fn truncate(log: &mut Table<'_, u64, &[u8]>, rows: &mut Rows, from: u64) -> Resu
         rows.truncate(key);
         Added::default().write(log, rows, &mut row)?;
     }
-    Ok(entries.last().map(|last| last.log_id))
+    Ok(())
 }
 
 /// What can go wrong inside a transaction; it becomes an `Error` where the path is known.

@@ -16,12 +16,12 @@ pub enum Error {
     Damaged { path: PathBuf, what: String },
     #[error("{} is missing", path.display())]
     Missing { path: PathBuf },
-    #[error("{} has less than was synced to it before", path.display())]
+    #[error("{} and {} have less than was synced to them before", path.display(), super::wal::NAME)]
     Behind { path: PathBuf },
     #[error("cannot read {}", path.display())]
-    ReadWatermark { path: PathBuf, source: io::Error },
+    ReadFile { path: PathBuf, source: io::Error },
     #[error("cannot write {}", path.display())]
-    WriteWatermark { path: PathBuf, source: io::Error },
+    WriteFile { path: PathBuf, source: io::Error },
     #[error("{} is damaged: table {table}, row {row}", path.display())]
     DamagedRow {
         path: PathBuf,
@@ -36,8 +36,10 @@ pub enum Error {
     AppendHole { expected: u64, found: u64 },
     #[error("cannot encode an entry")]
     Encode { source: postcard::Error },
-    #[error("cannot start the log's writer thread")]
-    StartWriter { source: io::Error },
+    #[error("the log has ended")]
+    Ended,
+    #[error("cannot start a thread of the log")]
+    StartThread { source: io::Error },
 }
 
 impl Error {
@@ -65,11 +67,12 @@ impl Error {
             },
             Error::Open { .. }
             | Error::Write { .. }
-            | Error::ReadWatermark { .. }
-            | Error::WriteWatermark { .. }
+            | Error::ReadFile { .. }
+            | Error::WriteFile { .. }
             | Error::AppendHole { .. }
             | Error::Encode { .. }
-            | Error::StartWriter { .. } => false,
+            | Error::Ended
+            | Error::StartThread { .. } => false,
         }
     }
 

@@ -3,11 +3,12 @@
 //! While the file `FAIL-SYNC` is beside the log, a durable commit comes to nothing and an error; with `after` in the
 //! file it comes to the error and is on disk all the same. Both are what a failed fsync may mean.
 
+use super::Error;
+use super::commit::Commit;
 use super::disk::{Loaded, LogDisk};
-use super::{Change, Error};
-use crate::type_config::LogId;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub(super) const TRIGGER: &str = "FAIL-SYNC";
 
@@ -24,27 +25,22 @@ impl<D> Failing<D> {
 }
 
 impl<D: LogDisk> LogDisk for Failing<D> {
-    fn commit(
-        &mut self,
-        changes: &mut dyn Iterator<Item = &Change>,
-        committed: Option<LogId>,
-        durable: bool,
-    ) -> Result<(), Error> {
+    fn load(&mut self) -> Result<Loaded, Error> {
+        self.disk.load()
+    }
+
+    fn commit(&mut self, commit: Commit, durable: bool) -> Result<(), Error> {
         let wanted = if durable { std::fs::read_to_string(&self.trigger).ok() } else { None };
         match wanted.as_deref().map(str::trim) {
-            None => return self.disk.commit(changes, committed, durable),
-            Some("after") => self.disk.commit(changes, committed, durable)?,
+            None => return self.disk.commit(commit, durable),
+            Some("after") => self.disk.commit(commit, durable)?,
             Some(_) => {}
         }
         let source = Box::new(redb::Error::Io(io::Error::other("a test has the sync fail")));
         Err(Error::Write { path: self.log.clone(), source })
     }
 
-    fn has_stale(&self) -> bool {
-        self.disk.has_stale()
-    }
-
-    fn load(&mut self) -> Result<Loaded, Error> {
-        self.disk.load()
+    fn wake_after(&self) -> Option<Duration> {
+        self.disk.wake_after()
     }
 }

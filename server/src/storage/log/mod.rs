@@ -1,35 +1,44 @@
-//! `LogStorage`: openraft's log and vote, durable on redb, readable from memory.
+//! `LogStorage`: openraft's log and vote, durable on disk, readable from memory.
 //!
-//! Every change goes into one queue. A thread takes all that waits behind the running fsync and commits it as one
-//! transaction, strictly in the order of the queue, so what is on disk is always a prefix of what was asked. Entries
+//! Every change goes into one queue. A thread takes all that waits behind the running fsync and commits it at once,
+//! strictly in the order of the queue, so what is on disk is always a prefix of what was asked. A commit goes to the WAL,
+//! and from there, with many others, to redb (`layered`). Entries
 //! not yet purged are kept in memory, which the limits of snapshots bound; reads never touch the disk.
 //!
 //! The first failure of the disk is the last thing that happens: everything waiting gets the error, openraft stops, and
 //! the `Fault` that `open` promises stops the node.
 
 mod cache;
+mod commit;
 mod disk;
 mod error;
 #[cfg(debug_assertions)]
 mod failing;
+mod folder;
 mod guard;
+mod layered;
 mod overlay;
+mod place;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod wal;
 mod watermark;
 mod writer;
 
 pub use self::error::Error;
 
 use self::cache::Cache;
-use self::disk::{Loaded, LogDisk, RedbDisk};
+use self::commit::Change;
+use self::disk::{Loaded, LogDisk};
+use self::layered::Layered;
 use self::writer::{Done, Writer};
 use crate::fault::Fault;
 use crate::storage::schema::Identity;
 use crate::type_config::{Entry, LogId, NodeId, TypeConfig, Vote};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{EntryPayload, OptionalSend};
+use redb::StorageBackend;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::io;
@@ -44,6 +53,15 @@ pub struct LogStorage {
     cache: Arc<Mutex<Cache>>,
     writer: Writer,
     identity: Arc<Mutex<Option<Identity>>>,
+}
+
+/// How a log is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What was appended in the last second is lost in a crash; it is synced once a second and at `close`.
+    pub nosync: bool,
+    /// What the WAL takes on disk.
+    pub wal_bytes: u32,
 }
 
 /// How large the log is.
@@ -86,30 +104,20 @@ pub(super) fn was_here(path: &Path) -> bool {
 
 /// Reads and checks the whole log without changing the file.
 pub fn read(path: &Path) -> Result<Contents, Error> {
-    let Loaded { entries, purged, vote, committed, identity } = RedbDisk::open_to_read(path)?.load()?;
+    let Loaded { entries, purged, vote, committed, identity } = layered::read(path)?;
     Ok(Contents { identity, purged, committed, vote, entries })
-}
-
-/// One change of the log, as it is queued.
-#[derive(Debug, Clone)]
-enum Change {
-    Append(Vec<Entry>),
-    Truncate { from: u64 },
-    Purge(LogId),
-    Vote(Vote),
-    Identity(Identity),
 }
 
 /// What one read of entries to send to a peer returns at most, but for a single larger entry.
 const READ_BYTES_MAX: usize = 1 << 20;
 
 impl LogStorage {
-    /// Reads and checks the whole log. With `nosync`, what was appended in the last second is lost in a crash; it is
-    /// synced once a second and at `close`.
+    /// Reads and checks the whole log.
     ///
     /// The receiver yields a `Fault` if the disk fails later, and is closed without one after `close`.
-    pub fn open(path: &Path, nosync: bool) -> Result<(LogStorage, oneshot::Receiver<Fault>), Error> {
-        let disk = RedbDisk::open(path)?;
+    pub fn open(path: &Path, options: Options) -> Result<(LogStorage, oneshot::Receiver<Fault>), Error> {
+        let Options { nosync, wal_bytes } = options;
+        let disk = Layered::open(path, wal_bytes)?;
         #[cfg(debug_assertions)]
         let disk = failing::Failing::new(disk, path);
         LogStorage::start(disk, nosync)
@@ -149,7 +157,7 @@ impl LogStorage {
         self.cache().bytes_after(index)
     }
 
-    /// Commits all that waits and closes the database; every later change is an error.
+    /// Commits all that waits and closes the files; every later change is an error.
     pub async fn close(&self) {
         self.writer.close().await;
     }
@@ -221,10 +229,9 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
-        let from = last.map_or(0, |last| last.index + 1);
-        self.cache().truncate(from);
+        self.cache().truncate(commit::first_after(last));
         // Nobody waits: what is appended next is durable only after this, for the queue keeps the order.
-        self.writer.send(Change::Truncate { from }, Done::Nobody).await
+        self.writer.send(Change::Truncate { after: last }, Done::Nobody).await
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {

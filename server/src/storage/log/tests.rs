@@ -1,5 +1,6 @@
 //! What the log must keep: openraft's own suite, reopening, damage, and power cuts on a simulated disk.
 
+use super::commit::Commit;
 use super::*;
 use crate::proposal::Proposal;
 use crate::storage::schema::{ALL, ClusterId, LOG, META, Standing, log_id};
@@ -31,8 +32,10 @@ async fn all(log: &mut LogStorage) -> Vec<Entry> {
     log.try_get_log_entries(..).await.unwrap()
 }
 
+const OPTIONS: Options = Options { nosync: false, wal_bytes: 1 << 20 };
+
 fn open(path: &Path) -> LogStorage {
-    LogStorage::open(path, false).unwrap().0
+    LogStorage::open(path, OPTIONS).unwrap().0
 }
 
 /// Closes and opens it, and checks that it is the same.
@@ -53,7 +56,7 @@ async fn a_sync_that_fails_is_the_end_of_the_log_and_what_was_acknowledged_is_ke
     for (trigger, kept) in [("", 1), ("after", 2)] {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("log.redb");
-        let (mut log, fault) = LogStorage::open(&path, false).unwrap();
+        let (mut log, fault) = LogStorage::open(&path, OPTIONS).unwrap();
         append(&mut log, [entry(1, 0)]).await;
         std::fs::write(temp.path().join(failing::TRIGGER), trigger).unwrap();
         let (sender, flushed) = TypeConfig::oneshot();
@@ -176,7 +179,7 @@ async fn keeps_the_order_of_the_queue() {
 async fn nosync_keeps_everything_over_a_close() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("log.redb");
-    let (mut log, _fault) = LogStorage::open(&path, true).unwrap();
+    let (mut log, _fault) = LogStorage::open(&path, Options { nosync: true, ..OPTIONS }).unwrap();
     append(&mut log, (0..10).map(|index| entry(1, index))).await;
     log = reopen(&path, log).await;
     assert_eq!(log.status().last, Some(log_id(1, 9)));
@@ -230,6 +233,8 @@ async fn filled(temp: &tempfile::TempDir) -> PathBuf {
     .unwrap();
     for first in [0, 10, 20] {
         append(&mut log, (first..first + 10).map(|index| entry(1, index))).await;
+        // What goes to the database together shares a row.
+        log = reopen(&path, log).await;
     }
     log.save_committed(Some(log_id(1, 20))).await.unwrap();
     log.purge(log_id(1, 3)).await.unwrap();
@@ -244,7 +249,7 @@ fn edit_log(path: &Path, edit: impl FnOnce(&mut redb::Table<'_, u64, &[u8]>)) {
 }
 
 fn refusal(path: &Path) -> String {
-    let Err(error) = LogStorage::open(path, false) else { panic!("damage was not found") };
+    let Err(error) = LogStorage::open(path, OPTIONS) else { panic!("damage was not found") };
     crate::fault::chain(&error)
 }
 
@@ -277,7 +282,7 @@ async fn a_missing_or_misplaced_row_is_refused() {
     assert!(refusal(&path).contains("row begins with record 20"), "{}", refusal(&path));
     // The first row with what is not purged.
     edit_log(&path, |log| drop(log.remove(0).unwrap()));
-    assert!(LogStorage::open(&path, false).is_err());
+    assert!(LogStorage::open(&path, OPTIONS).is_err());
 }
 
 #[tokio::test]

@@ -7,13 +7,13 @@
 //!
 //! ```text
 //! file:  two copies, at 0 and at 512; each change overwrites the older one
-//! copy:  u32 crc32c of the rest │ u8 version (1) │ u64 revision │ u8 1 if there is a last entry │ u64 term │ u64 index
+//! copy:  u32 crc32c of the rest │ u8 version (1) │ place
 //! ```
 //!
 //! Numbers are little endian.
 
 use super::Error;
-use crate::type_config::LogId;
+use super::place::Place;
 use bytes::{Buf, BufMut};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -23,24 +23,9 @@ use std::path::{Path, PathBuf};
 const FILE: &str = "WATERMARK";
 const VERSION: u8 = 1;
 const CRC_BYTES: usize = 4;
-const COPY_BYTES: usize = CRC_BYTES + 1 + 8 + 1 + 8 + 8;
+const COPY_BYTES: usize = CRC_BYTES + 1 + Place::BYTES;
 /// A sector: a torn write leaves the other copy whole.
 const COPY_DISTANCE: usize = 512;
-
-/// A moment in the life of a log; later ones are greater.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    /// How often `Meta` was written. As long as it was not, the log only grew.
-    revision: u64,
-    /// Term and index of the last entry.
-    last: Option<(u64, u64)>,
-}
-
-impl Place {
-    pub(super) fn new(revision: u64, last: Option<LogId>) -> Place {
-        Place { revision, last: last.map(|id| (id.committed_leader_id().term, id.index)) }
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Watermark {
@@ -67,12 +52,12 @@ impl Watermark {
         let next = match load(&path)? {
             Some((_, next)) => next,
             None => {
-                create(&path, place).map_err(|source| Error::WriteWatermark { path: path.clone(), source })?;
+                create(&path, place).map_err(|source| Error::WriteFile { path: path.clone(), source })?;
                 COPY_DISTANCE as u64
             }
         };
         let file = OpenOptions::new().write(true).open(&path);
-        let file = file.map_err(|source| Error::WriteWatermark { path: path.clone(), source })?;
+        let file = file.map_err(|source| Error::WriteFile { path: path.clone(), source })?;
         let mut watermark = Watermark { path, file, next };
         watermark.advance(place)?;
         Ok(watermark)
@@ -81,7 +66,7 @@ impl Watermark {
     /// To be called when the log's sync has returned.
     pub(super) fn advance(&mut self, place: Place) -> Result<(), Error> {
         let written = self.file.write_all_at(&encode(place), self.next);
-        written.map_err(|source| Error::WriteWatermark { path: self.path.clone(), source })?;
+        written.map_err(|source| Error::WriteFile { path: self.path.clone(), source })?;
         self.next = COPY_DISTANCE as u64 - self.next;
         Ok(())
     }
@@ -102,7 +87,7 @@ fn load(path: &Path) -> Result<Option<(Place, u64)>, Error> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(Error::ReadWatermark { path: path.to_owned(), source }),
+        Err(source) => return Err(Error::ReadFile { path: path.to_owned(), source }),
     };
     let damaged = |what: String| Error::Damaged { path: path.to_owned(), what };
     let mut found = None;
@@ -125,14 +110,10 @@ enum Wrong {
 }
 
 fn encode(place: Place) -> Vec<u8> {
-    let (term, index) = place.last.unwrap_or_default();
     let mut copy = Vec::with_capacity(COPY_BYTES);
     copy.put_u32_le(0);
     copy.put_u8(VERSION);
-    copy.put_u64_le(place.revision);
-    copy.put_u8(u8::from(place.last.is_some()));
-    copy.put_u64_le(term);
-    copy.put_u64_le(index);
+    place.put(&mut copy);
     let crc = crc32c::crc32c(&copy[CRC_BYTES..]);
     copy[..CRC_BYTES].copy_from_slice(&crc.to_le_bytes());
     copy
@@ -148,8 +129,5 @@ fn decode(mut copy: &[u8]) -> Result<Place, Wrong> {
     if version != VERSION {
         return Err(Wrong::Version(version));
     }
-    let revision = copy.get_u64_le();
-    let has_last = copy.get_u8() != 0;
-    let last = (copy.get_u64_le(), copy.get_u64_le());
-    Ok(Place { revision, last: has_last.then_some(last) })
+    Ok(Place::get(&mut copy))
 }

@@ -3,8 +3,9 @@
 //! The queue is bounded by permits, each returned when its change is on disk. A `Vec` of changes becomes one commit;
 //! what comes in meanwhile is the next one.
 
+use super::commit::{Change, Commit};
 use super::disk::LogDisk;
-use super::{Change, Error, lock};
+use super::{Error, lock};
 use crate::fault::{Fault, chain};
 use crate::type_config::{LogId, TypeConfig};
 use openraft::storage::IOFlushed;
@@ -19,9 +20,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 const QUEUE_CHANGES_MAX: usize = 1024;
 /// What one transaction takes at most, but for a single larger append.
 const COMMIT_ENTRIES_MAX: usize = 64 << 10;
-/// How old the committed log id on disk may get while nothing but entries is written: it is one page more to write in
-/// each commit, and a node that has lost it learns it again.
-const COMMITTED_PERIOD: Duration = Duration::from_secs(1);
 /// With `nosync`, how often the log is synced all the same.
 const NOSYNC_PERIOD: Duration = Duration::from_secs(1);
 
@@ -34,6 +32,11 @@ pub(super) enum Done {
 
 struct Job {
     change: Change,
+    waiting: Waiting,
+}
+
+/// Who waits for a change.
+struct Waiting {
     done: Done,
     _permit: OwnedSemaphorePermit,
 }
@@ -69,7 +72,6 @@ impl Writer {
         let committed_there = committed.clone();
         let permits_there = permits.clone();
         let body = move || {
-            let now = Instant::now();
             let mut run = Run {
                 disk,
                 receiver,
@@ -77,8 +79,8 @@ impl Writer {
                 nosync,
                 handled: 0,
                 unsynced: false,
-                synced: now,
-                committed_saved: now,
+                synced: Instant::now(),
+                committed_written: None,
             };
             let result = run.run();
             // Whoever waits for room in the queue must not wait for ever.
@@ -94,7 +96,7 @@ impl Writer {
                 Err(error) => drop(fault_sender.send(Fault::because("the log cannot be written", error))),
             }
         };
-        thread::Builder::new().name("log-writer".into()).spawn(body).map_err(|source| Error::StartWriter { source })?;
+        thread::Builder::new().name("log-writer".into()).spawn(body).map_err(|source| Error::StartThread { source })?;
         Ok((Writer { sender, permits, committed }, fault))
     }
 
@@ -104,7 +106,9 @@ impl Writer {
         // Counting and sending under one lock keeps `Committed::after` in step with the queue.
         let mut committed = lock(&self.committed);
         committed.queued += 1;
-        self.sender.send(Message::Job(Job { change, done, _permit: permit })).map_err(|_| stopped())
+        self.sender
+            .send(Message::Job(Job { change, waiting: Waiting { done, _permit: permit } }))
+            .map_err(|_| stopped())
     }
 
     /// Queues a change and waits until it is durable.
@@ -144,55 +148,71 @@ struct Run {
     unsynced: bool,
     /// When the last sync was.
     synced: Instant,
-    /// When the committed log id was last written.
-    committed_saved: Instant,
+    /// What was last written of the entries known to be committed.
+    committed_written: Option<LogId>,
+}
+
+/// Changes of one commit.
+#[derive(Default)]
+struct Gathered {
+    changes: Vec<Change>,
+    /// One for each.
+    waiting: Vec<Waiting>,
+    /// A node that forgets who it is, or whom it voted for, harms the others, so it is synced in any case.
+    is_rare: bool,
+}
+
+impl Gathered {
+    fn push(&mut self, Job { change, waiting }: Job) {
+        self.is_rare |= matches!(change, Change::Identity(_) | Change::Vote(_));
+        self.changes.push(change);
+        self.waiting.push(waiting);
+    }
 }
 
 impl Run {
     /// Until everyone who could send is gone, or someone asks for the end and is returned.
     fn run(&mut self) -> Result<Option<oneshot::Sender<()>>, Error> {
-        let mut jobs = Vec::new();
+        let mut gathered = Gathered::default();
         let mut closed = None;
         while closed.is_none() {
             match self.next() {
                 Ok(Message::Job(job)) => {
-                    closed = self.gather(job, &mut jobs);
-                    // A node that forgets who it is, or whom it voted for, harms the others; both are rare.
-                    let rare = |job: &Job| matches!(job.change, Change::Identity(_) | Change::Vote(_));
+                    closed = self.gather(job, &mut gathered);
                     let due = self.synced.elapsed() >= NOSYNC_PERIOD;
-                    let durable = !self.nosync || due || jobs.iter().any(rare);
-                    self.commit(&mut jobs, durable)?;
+                    let durable = !self.nosync || due || gathered.is_rare;
+                    self.commit(&mut gathered, durable)?;
                 }
                 Ok(Message::Close(done)) => closed = Some(done),
                 Err(RecvTimeoutError::Timeout) => {
-                    let durable = !self.disk.has_stale() || self.synced.elapsed() >= NOSYNC_PERIOD;
-                    self.commit(&mut jobs, durable)?;
+                    let durable = self.synced.elapsed() >= NOSYNC_PERIOD;
+                    self.commit(&mut gathered, durable)?;
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
         // The last one also takes along what was noted as committed.
-        self.commit(&mut jobs, true)?;
+        self.commit(&mut gathered, true)?;
         Ok(closed)
     }
 
     /// The next message; a timeout if there is something to do without one.
     fn next(&self) -> Result<Message, RecvTimeoutError> {
-        match self.unsynced {
-            _ if self.disk.has_stale() => self.receiver.recv_timeout(Duration::ZERO),
-            true => self.receiver.recv_timeout(NOSYNC_PERIOD),
-            false => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        let sync = self.unsynced.then_some(NOSYNC_PERIOD);
+        match self.disk.wake_after().into_iter().chain(sync).min() {
+            Some(timeout) => self.receiver.recv_timeout(timeout),
+            None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
     }
 
     /// Takes all that waits, up to the limits; returns whom to tell if the last of it is a `Close`.
-    fn gather(&mut self, first: Job, jobs: &mut Vec<Job>) -> Option<oneshot::Sender<()>> {
+    fn gather(&mut self, first: Job, gathered: &mut Gathered) -> Option<oneshot::Sender<()>> {
         let mut entries = 0;
         let mut next = Some(first);
         loop {
             let job = match next.take() {
                 Some(job) => job,
-                None if entries >= COMMIT_ENTRIES_MAX || jobs.len() >= QUEUE_CHANGES_MAX => return None,
+                None if entries >= COMMIT_ENTRIES_MAX || gathered.waiting.len() >= QUEUE_CHANGES_MAX => return None,
                 None => match self.receiver.try_recv() {
                     Ok(Message::Job(job)) => job,
                     Ok(Message::Close(done)) => return Some(done),
@@ -203,26 +223,24 @@ impl Run {
                 entries += appended.len();
             }
             self.handled += 1;
-            jobs.push(job);
+            gathered.push(job);
         }
     }
 
-    /// Commits and empties `jobs`, and tells everyone concerned.
-    fn commit(&mut self, jobs: &mut Vec<Job>, durable: bool) -> Result<(), Error> {
-        let entries_alone = !jobs.is_empty() && jobs.iter().all(|job| matches!(job.change, Change::Append(_)));
-        let mut committed = None;
-        if !entries_alone || self.committed_saved.elapsed() >= COMMITTED_PERIOD {
-            let noted = *lock(&self.committed);
-            committed = noted.log_id.filter(|_| noted.after <= self.handled);
-            self.committed_saved = Instant::now();
-        }
-        let result = self.disk.commit(&mut jobs.iter().map(|job| &job.change), committed, durable);
-        self.unsynced = !durable;
+    /// Commits and empties what is gathered, and tells everyone concerned.
+    fn commit(&mut self, gathered: &mut Gathered, durable: bool) -> Result<(), Error> {
+        let Gathered { changes, waiting, .. } = std::mem::take(gathered);
+        let noted = *lock(&self.committed);
+        let committed = noted.log_id.filter(|_| noted.after <= self.handled && noted.log_id != self.committed_written);
+        self.committed_written = committed.or(self.committed_written);
+        let commit = Commit { changes, committed };
+        self.unsynced = !durable && (self.unsynced || !commit.is_empty());
+        let result = self.disk.commit(commit, durable);
         if durable {
             self.synced = Instant::now();
         }
-        for job in jobs.drain(..) {
-            job.done.tell(result.as_ref().map(|_| ()).map_err(|error| io::Error::other(chain(error))));
+        for Waiting { done, .. } in waiting {
+            done.tell(result.as_ref().map(|_| ()).map_err(|error| io::Error::other(chain(error))));
         }
         result
     }
@@ -230,7 +248,7 @@ impl Run {
     fn refuse_what_waits(&mut self) {
         while let Ok(message) = self.receiver.try_recv() {
             if let Message::Job(job) = message {
-                job.done.tell(Err(stopped()));
+                job.waiting.done.tell(Err(stopped()));
             }
         }
     }
