@@ -162,3 +162,24 @@ fn splits_in_turn_lose_no_acknowledged_write() {
         (0..5).for_each(|position| drop(wait_for_keys(&cluster, position, 40)));
     });
 }
+
+/// It was not restarted either, which is when nodes have always asked.
+#[test]
+fn a_node_that_was_removed_while_it_was_cut_off_is_told() {
+    Network::run("partition::a_node_that_was_removed_while_it_was_cut_off_is_told", 3, |network| {
+        let cluster = cluster(&network, 3, &["--leader-wait", "1s"]);
+        let gone = cluster.follower();
+        network.split(&machines(&[gone]));
+        let name = (gone + 1).to_string();
+        let mut leader = cluster.client(cluster.leader());
+        wait::until("the removal", || match leader.call(&["RAFT", "SERVER", "REMOVE", &name]) {
+            Value::Integer(1) => Some(()),
+            Value::Error(error) if error.contains("has no node") => Some(()),
+            _ => None,
+        });
+        assert!(!cluster.server(gone).log().contains("it was removed"));
+        network.heal();
+        cluster.server(gone).wait_for_log("the cluster does not know this node");
+        assert!(cluster.server(gone).log().contains("it was removed; to have it back, start it with --join"));
+    });
+}

@@ -148,13 +148,13 @@ impl Node {
         reception.open_to_clients(Arc::new(dispatcher));
         tokio::spawn(credentials.follow(stop.clone()));
         let entering = async {
-            if identity.standing == Standing::Member {
-                tokio::spawn(check_in(cluster.clone()));
-            } else {
+            let was_away = identity.standing == Standing::Member;
+            if !was_away {
                 let addresses: Vec<String> = config.join.iter().map(Address::to_string).collect();
                 cluster.join(&addresses, !config.nonvoter).await?;
                 data.joined(identity).await?;
             }
+            tokio::spawn(check_in(cluster.clone(), was_away));
             tracing::info!(node = config.node_name, address, elapsed = ?started.elapsed(), "ready");
             Ok::<_, StartError>(())
         };
@@ -206,11 +206,21 @@ impl Node {
     }
 }
 
-/// Tells the leader where this member is now, and the operator if it is none any more.
-async fn check_in(cluster: Cluster) {
-    match cluster.check_in().await {
-        Ok(()) | Err(raft::Error::Stopped) => {}
-        Err(error) => tracing::error!(%error, "the cluster does not know this node"),
+/// Tells the leader where this member is now, and the operator if it is none any more, after it was away: it may have been
+/// removed meanwhile.
+async fn check_in(cluster: Cluster, mut was_away: bool) {
+    loop {
+        if was_away {
+            match cluster.check_in().await {
+                Ok(()) => {}
+                Err(raft::Error::Stopped) => return,
+                Err(error) => return tracing::error!(%error, "the cluster does not know this node"),
+            }
+        }
+        if !cluster.is_out_of_touch().await {
+            return;
+        }
+        was_away = true;
     }
 }
 

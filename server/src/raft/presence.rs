@@ -25,6 +25,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+/// A node that is behind for so long may have been removed without hearing of it.
+const OUT_OF_TOUCH: Duration = Duration::from_secs(10);
+
 /// Points that wait for this node to apply them. One that applies more slowly than they come needs none in between.
 const POINTS_MAX: usize = 32;
 
@@ -236,6 +239,17 @@ impl Cluster {
     /// Whether what this node has applied is known to be no older than that; without a limit it always is.
     pub(super) fn is_fresh(&self, age_max: Option<Duration>) -> bool {
         age_max.is_none_or(|age_max| self.age().is_some_and(|age| age <= age_max))
+    }
+
+    /// Returns once what this node has applied has been older for a while than it is in a cluster that works; whether that
+    /// came before the node's end.
+    pub async fn is_out_of_touch(&self) -> bool {
+        let lost = async {
+            while self.is_fresh(Some(OUT_OF_TOUCH)) {
+                tokio::time::sleep(OUT_OF_TOUCH / 10).await;
+            }
+        };
+        self.shared.stopping.run_until_cancelled(lost).await.is_some()
     }
 
     /// The cluster as clients should see it.

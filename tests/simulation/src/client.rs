@@ -1,6 +1,6 @@
 //! A client of the cluster: it asks whichever node answers, and writes down what it is told.
 
-use crate::history::{Call, Operation, Outcome, record};
+use crate::history::{Call, Outcome, record};
 use crate::os::{self, HostId};
 use crate::plan::Guest;
 use crate::rng::Rng;
@@ -45,9 +45,7 @@ impl Client {
             };
             counter += 1;
             let call = self.choose(counter);
-            let invoked = os::now();
-            let outcome = ask(self.guest, &mut open, &call);
-            record(Operation { client: self.number, call, invoked, returned: os::now(), outcome: outcome.clone() });
+            let outcome = record(self.number, call, |call| ask(self.guest, &mut open, call));
             connection = match &outcome {
                 Outcome::Unknown(_) => None,
                 Outcome::Refused(error) => match error.strip_prefix("MOVED 0 ") {

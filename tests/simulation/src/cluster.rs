@@ -1,6 +1,6 @@
 //! All nodes of a run: which there are, which run, and whether they agree.
 
-use crate::history::{self, Operation, Outcome, record};
+use crate::history::{self, Outcome, record};
 use crate::logs::Logs;
 use crate::os::{self, Crash, HostId};
 use crate::plan::Plan;
@@ -279,10 +279,8 @@ impl Cluster {
             let mut answered = false;
             for host in self.current().into_iter().cycle().take(10 * self.nodes.len()) {
                 let Some(mut connection) = self.connect(host) else { continue };
-                let invoked = os::now();
-                let outcome = client::ask(self.plan.guest, &mut connection, &call);
+                let outcome = record(0, call.clone(), |call| client::ask(self.plan.guest, &mut connection, call));
                 answered = !matches!(outcome, Outcome::Unknown(_) | Outcome::Refused(_));
-                record(Operation { client: 0, call: call.clone(), invoked, returned: os::now(), outcome });
                 if answered {
                     break;
                 }

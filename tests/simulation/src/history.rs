@@ -44,9 +44,25 @@ pub(crate) struct Operation {
 
 static HISTORY: Mutex<Vec<Operation>> = Mutex::new(Vec::new());
 
-pub(crate) fn record(operation: Operation) {
-    os::say(&format!("{:?} -> {:?}", operation.call, operation.outcome));
-    HISTORY.lock().unwrap_or_else(PoisonError::into_inner).push(operation);
+/// Has a client ask something. While it waits, and at the end if it waits still, nobody knows what becomes of it.
+pub(crate) fn record(client: usize, call: Call, ask: impl FnOnce(&Call) -> Outcome) -> Outcome {
+    let unknown = Outcome::Unknown("under way".to_owned());
+    let number = {
+        let mut history = HISTORY.lock().unwrap_or_else(PoisonError::into_inner);
+        history.push(Operation {
+            client,
+            call: call.clone(),
+            invoked: os::now(),
+            returned: u64::MAX,
+            outcome: unknown,
+        });
+        history.len() - 1
+    };
+    let outcome = ask(&call);
+    os::say(&format!("{call:?} -> {outcome:?}"));
+    let operation = &mut HISTORY.lock().unwrap_or_else(PoisonError::into_inner)[number];
+    (operation.returned, operation.outcome) = (os::now(), outcome.clone());
+    outcome
 }
 
 /// Whether a client was answered, so that a quorum has the log.
