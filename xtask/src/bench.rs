@@ -1,11 +1,17 @@
-//! `cargo xtask bench`: the server beside redis-server, on one machine, one disk and with one promise, that an answered
-//! write is on disk. Both are driven by redis-benchmark, in turns, so that what else the machine does meets both.
+//! `cargo xtask bench`: the server beside redis-server and etcd, on one machine, one disk and with one promise, that an
+//! answered write is on disk. They take turns, so that what else the machine does meets all of them.
 
+mod chart;
+mod compare;
+mod etcd;
 mod load;
 mod machine;
 mod process;
+mod report;
 mod resp;
 mod restart;
+mod service;
+mod workload;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,59 +20,44 @@ use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use load::{Cell, Load, Measured};
-use process::Server;
-use resp::Client;
+use load::{Ask, Cell, Load};
+use report::{Measurement, Report, Round, Row};
+use service::Service;
+use workload::{Peer, Workload};
 
 const USAGE: &str = "\
 Usage: cargo xtask bench [options]
+       cargo xtask bench --compare A.json B.json
 
-Measures the server beside redis-server (appendonly yes, appendfsync always) and prints Markdown tables.
+Measures the server beside redis-server (appendonly yes, appendfsync always) and etcd, and prints Markdown tables.
 
   --server PATH   the server to measure [default: builds the release profile]
-  --rounds N      how often each cell is measured; medians are printed [default: 3]
+  --rounds N      how often each cell is measured; medians are printed [default: 5]
   --quick         one shorter round and fewer keys, to see whether it works
-  --only PART     ticket, set, get or restart
+  --only PART     ticket, set, get, payload, mix, cluster, etcd or restart
+  --json FILE     writes all that was measured
+  --chart FILE    writes an SVG of the rates in parts of the peers'
+  --compare A B   of two such JSON files, what has changed from the first to the second
   --help          this";
 
-const CELLS: [Cell; 6] =
-    [Cell::new(1, 1), Cell::new(1, 64), Cell::new(50, 1), Cell::new(50, 16), Cell::new(50, 64), Cell::new(256, 1)];
-/// How many keys SET and GET draw from.
-const KEYS: u32 = 100_000;
+const RESTART: &str = "restart";
 const ROUNDS_MAX: usize = 1000;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Ticket,
-    Set,
-    Get,
-    Restart,
-}
-
-impl Part {
-    const ALL: [Part; 4] = [Part::Ticket, Part::Set, Part::Get, Part::Restart];
-
-    fn name(self) -> &'static str {
-        match self {
-            Part::Ticket => "ticket",
-            Part::Set => "set",
-            Part::Get => "get",
-            Part::Restart => "restart",
-        }
-    }
-}
 
 struct Options {
     server: Option<PathBuf>,
     rounds: usize,
     quick: bool,
-    only: Option<Part>,
+    only: Option<String>,
+    json: Option<PathBuf>,
+    chart: Option<PathBuf>,
+    compare: Option<[PathBuf; 2]>,
 }
 
 impl Options {
     /// `None` if help was asked for.
     fn parse(args: &[&str]) -> Result<Option<Options>> {
-        let mut options = Options { server: None, rounds: 3, quick: false, only: None };
+        let mut options =
+            Options { server: None, rounds: 5, quick: false, only: None, json: None, chart: None, compare: None };
         let mut rounds = None;
         let mut args = args.iter().copied();
         while let Some(arg) = args.next() {
@@ -83,9 +74,19 @@ impl Options {
                 }
                 "--quick" => options.quick = true,
                 "--only" => {
-                    let value = value()?;
-                    let part = Part::ALL.into_iter().find(|part| part.name() == value);
-                    options.only = Some(part.context("--only is ticket, set, get or restart")?);
+                    let part = value()?;
+                    ensure!(
+                        part == RESTART || Workload::all().iter().any(|workload| workload.part == part),
+                        "--only is ticket, set, get, payload, mix, cluster, etcd or restart"
+                    );
+                    options.only = Some(part.to_owned());
+                }
+                "--json" => options.json = Some(PathBuf::from(value()?)),
+                "--chart" => options.chart = Some(PathBuf::from(value()?)),
+                "--compare" => {
+                    let first = PathBuf::from(value()?);
+                    let second = args.next().context("--compare needs two files")?;
+                    options.compare = Some([first, PathBuf::from(second)]);
                 }
                 "-h" | "--help" => return Ok(None),
                 _ => bail!("no such option: {arg}\n\n{USAGE}"),
@@ -93,6 +94,10 @@ impl Options {
         }
         options.rounds = rounds.unwrap_or(if options.quick { 1 } else { options.rounds });
         Ok(Some(options))
+    }
+
+    fn wants(&self, part: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only == part)
     }
 
     /// How long one run should take. Less says little: connecting and the first syncs weigh too much.
@@ -107,9 +112,14 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         println!("{USAGE}");
         return Ok(());
     };
-    let parts: Vec<Part> = Part::ALL.into_iter().filter(|part| options.only.is_none_or(|only| only == *part)).collect();
+    if let Some([before, after]) = &options.compare {
+        print!("{}", compare::compare(&Report::read(before)?, &Report::read(after)?));
+        return Ok(());
+    }
+    let workloads: Vec<Workload> =
+        Workload::all().into_iter().filter(|workload| options.wants(workload.part)).collect();
     // Before a build of minutes, not after it.
-    let versions = if parts.iter().any(|part| *part != Part::Restart) { Some(redis_versions()?) } else { None };
+    let versions = versions(&workloads)?;
     let server = match &options.server {
         Some(server) => server.clone(),
         None => build_server()?,
@@ -120,27 +130,52 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     fs::create_dir_all(&parent).with_context(|| format!("creating {}", parent.display()))?;
     let dir = tempfile::Builder::new().prefix("run-").tempdir_in(&parent)?;
 
-    println!("{}\n", machine::describe(dir.path(), versions.as_deref())?);
-    for part in parts {
-        let dir = dir.path().join(part.name());
-        match part {
-            Part::Ticket => workload(&options, &server, &dir, &Workload::TICKET)?,
-            Part::Set => workload(&options, &server, &dir, &Workload::SET)?,
-            Part::Get => workload(&options, &server, &dir, &Workload::GET)?,
-            Part::Restart => restart::run(&server, &dir, if options.quick { 100_000 } else { 1_000_000 })?,
-        }
+    let mut report = Report::new(machine::describe(dir.path(), &versions)?, commit());
+    println!("{}, {}; {}\n", report.machine, report.date, report.server);
+    for workload in &workloads {
+        let dir = dir.path().join("services");
+        let remarks = measure(&options, &server, &dir, workload, &mut report)?;
+        println!("{}{remarks}", report.table(&workload.title));
         // A full disk would be a failure of this program alone.
         fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
+        // What was measured is not lost with what comes.
+        options.json.as_ref().map_or(Ok(()), |path| report.write(path))?;
+    }
+    if options.wants(RESTART) {
+        restart::run(&server, &dir.path().join(RESTART), if options.quick { 100_000 } else { 1_000_000 })?;
+    }
+    if let Some(path) = &options.chart {
+        fs::write(path, chart::chart(&report)).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
 }
 
-fn redis_versions() -> Result<String> {
+/// The commit of the sources, as far as git knows it.
+fn commit() -> String {
+    let described =
+        Command::new("git").args(["describe", "--always", "--dirty"]).current_dir(crate::guests::root()).output();
+    match described {
+        Ok(output) if output.status.success() => {
+            format!("commit {}", String::from_utf8_lossy(&output.stdout).trim())
+        }
+        _ => "an unknown commit".to_owned(),
+    }
+}
+
+/// The versions of the programs that the workloads need.
+fn versions(workloads: &[Workload]) -> Result<String> {
+    let mut programs = Vec::new();
+    if !workloads.is_empty() {
+        programs.extend(["redis-server", "redis-benchmark"]);
+    }
+    if workloads.iter().any(|workload| workload.peer == Peer::Etcd) {
+        programs.push("etcd");
+    }
     let mut versions = Vec::new();
-    for program in ["redis-server", "redis-benchmark"] {
+    for program in programs {
         let output = match Command::new(program).arg("--version").output() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                bail!("{program} is not installed; in Debian: apt-get install redis-server redis-tools")
+                bail!("{program} is not installed; in Debian: apt-get install redis-server redis-tools etcd-server")
             }
             output => output.with_context(|| format!("running {program}"))?,
         };
@@ -166,149 +201,57 @@ fn build_server() -> Result<PathBuf> {
     Ok(target.join("release/uhaha-server"))
 }
 
-/// What both servers are asked to do.
-struct Workload {
-    title: &'static str,
-    module: &'static str,
-    ours: &'static [&'static str],
-    redis: &'static [&'static str],
-    /// How many keys `__rand_int__` stands for; `None` if it is not in the commands.
-    keys: Option<u32>,
-    /// Whether the keys are there before: a GET of nothing is another workload.
-    filled: bool,
-}
-
-const VALUE: &str = "abcdefghijklmnopqrstuvwxyz012345";
-const SET: &[&str] = &["SET", "key:__rand_int__", VALUE];
-const GET: &[&str] = &["GET", "key:__rand_int__"];
-
-impl Workload {
-    const TICKET: Workload = Workload {
-        title: "TICKET beside INCR k",
-        module: "builtin:ticket",
-        ours: &["TICKET"],
-        redis: &["INCR", "k"],
-        keys: None,
-        filled: false,
+/// Measures all cells of a workload. Returns what may explain a number.
+fn measure(options: &Options, server: &Path, dir: &Path, workload: &Workload, report: &mut Report) -> Result<String> {
+    let ours = Service::ours(server, workload.module, workload.nodes, &dir.join("ours"))?;
+    let peer = match workload.peer {
+        Peer::Redis => Service::redis(&dir.join("redis"))?,
+        Peer::Etcd => Service::etcd(workload.nodes, &dir.join("etcd"))?,
     };
-    const SET: Workload = Workload {
-        title: "SET of 32 bytes, 100,000 keys",
-        module: "builtin:kvdb",
-        ours: SET,
-        redis: SET,
-        keys: Some(KEYS),
-        filled: false,
-    };
-    const GET: Workload = Workload {
-        title: "GET of 32 bytes, 100,000 keys",
-        module: "builtin:kvdb",
-        ours: GET,
-        redis: GET,
-        keys: Some(KEYS),
-        filled: true,
-    };
-}
-
-/// One cell, measured.
-struct Row {
-    cell: Cell,
-    ours: Vec<Measured>,
-    redis: Vec<Measured>,
-}
-
-/// Measures all cells of a workload and prints their table.
-fn workload(options: &Options, server: &Path, dir: &Path, workload: &Workload) -> Result<()> {
-    let ours = Server::uhaha(server, workload.module, &dir.join("ours"))?;
-    let redis = Server::redis(&dir.join("redis"))?;
-    if workload.filled {
-        resp::fill(ours.port(), KEYS, 'a').context("filling the server")?;
-        resp::fill(redis.port(), KEYS, 'a').context("filling redis-server")?;
+    if let Some(keys) = workload.keys.filter(|_| workload.filled) {
+        resp::fill(ours.leader().port(), keys, 'a').context("filling the server")?;
+        resp::fill(peer.leader().port(), keys, 'a').context("filling the peer")?;
     }
     let load = Load { dir, keys: workload.keys, run_time: options.run_time() };
-    let mut rows = Vec::new();
-    for cell in CELLS {
-        let count_ours = load.calibrate(&ours, cell, workload.ours)?;
-        let count_redis = load.calibrate(&redis, cell, workload.redis)?;
-        let mut row = Row { cell, ours: Vec::new(), redis: Vec::new() };
+    let [our_words, their_words] =
+        [&workload.ours, &workload.theirs].map(|words| words.iter().map(String::as_str).collect::<Vec<_>>());
+    let asked = [(&ours, workload.ask(&our_words, false)), (&peer, workload.ask(&their_words, true))];
+    for cell in workload.cells.iter().copied() {
+        let mut counts = Vec::new();
+        for (service, ask) in asked {
+            counts.push(load.calibrate(service.leader(), cell, ask)?);
+        }
+        let mut rounds = [Vec::new(), Vec::new()];
         for round in 0..options.rounds {
             // Who is first changes: what one leaves to the disk to do meets the other.
-            if round % 2 == 0 {
-                row.ours.push(load.run(&ours, cell, workload.ours, count_ours)?);
-                row.redis.push(load.run(&redis, cell, workload.redis, count_redis)?);
-            } else {
-                row.redis.push(load.run(&redis, cell, workload.redis, count_redis)?);
-                row.ours.push(load.run(&ours, cell, workload.ours, count_ours)?);
+            let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
+            for which in order {
+                let (service, ask) = asked[which];
+                rounds[which].push(run_round(&load, service, cell, ask, counts[which])?);
             }
         }
+        let names = [ours.name, peer.name].map(str::to_owned);
+        let servers = names.into_iter().zip(rounds).map(|(name, rounds)| Measurement { name, rounds }).collect();
+        let row = Row { workload: workload.title.clone(), cell: cell.to_string(), servers };
         eprintln!("{}: {}", workload.title, row.line());
-        rows.push(row);
+        report.rows.push(row);
     }
-    println!("## {}\n", workload.title);
-    println!("| clients×pipeline | ours/s | redis/s | ours/redis (least–most) | ours p50/p99 ms | redis p50/p99 ms |");
-    println!("|---|---:|---:|---:|---:|---:|");
-    for row in &rows {
-        println!("{}", row.line());
-    }
-    let load = machine::load_average()?;
-    println!("\nAt the end: resident ours {}, redis {}; load average {load}.", ours.memory()?, redis.memory()?);
-    let info = Client::connect(ours.port())?.text(&["INFO", "stats"])?;
-    let unwell: Vec<&str> = info
-        .lines()
-        .filter(|line| line.starts_with("refused_commands:") || line.starts_with("failed_commands:"))
-        .filter(|line| !line.ends_with(":0"))
-        .collect();
-    if !unwell.is_empty() {
-        println!("Not every command was run: {}.", unwell.join(", "));
-    }
-    println!("{}", ours.warnings());
-    Ok(())
+    ours.remarks()
 }
 
-impl Row {
-    fn line(&self) -> String {
-        let rate = |runs: &[Measured]| median(runs.iter().map(|run| run.rate));
-        let latency = |runs: &[Measured]| {
-            let [p50, p99] = [median(runs.iter().map(|run| run.p50)), median(runs.iter().map(|run| run.p99))];
-            format!("{p50:.2}/{p99:.2}")
-        };
-        // What both met in one round is in the ratio of that round, and in no ratio of medians.
-        let ratios = || self.ours.iter().zip(&self.redis).map(|(ours, redis)| ours.rate / redis.rate);
-        let least = ratios().fold(f64::INFINITY, f64::min);
-        let most = ratios().fold(0.0, f64::max);
-        format!(
-            "| {} | {} | {} | {:.2} ({least:.2}–{most:.2}) | {} | {} |",
-            self.cell,
-            grouped(rate(&self.ours)),
-            grouped(rate(&self.redis)),
-            median(ratios()),
-            latency(&self.ours),
-            latency(&self.redis),
-        )
-    }
-}
-
-/// The middle one, or what is between the two in the middle; 0 of nothing.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let upper = values.get(values.len() / 2).copied().unwrap_or_default();
-    match values.len().checked_rem(2) {
-        Some(0) if !values.is_empty() => (values[values.len() / 2 - 1] + upper) / 2.0,
-        _ => upper,
-    }
-}
-
-/// 1234567.8 as 1,234,568.
-fn grouped(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+fn run_round(load: &Load<'_>, service: &Service, cell: Cell, ask: Ask<'_>, count: u64) -> Result<Round> {
+    let before = service.usage()?;
+    let measured = load.run(service.leader(), cell, ask, count)?;
+    let after = service.usage()?;
+    Ok(Round {
+        rate: measured.rate,
+        p50: Some(measured.p50),
+        p99: Some(measured.p99),
+        p999: Some(measured.p999),
+        cpu: (after.cpu.saturating_sub(before.cpu)).as_secs_f64() * 1e6 / count as f64,
+        written: after.written.saturating_sub(before.written) as f64 / count as f64,
+        resident: after.resident,
+    })
 }
 
 #[cfg(test)]
@@ -316,29 +259,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_the_middle() {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
-        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
-        assert_eq!(median(std::iter::empty()), 0.0);
-    }
-
-    #[test]
-    fn numbers_are_grouped_by_three() {
-        assert_eq!(grouped(0.4), "0");
-        assert_eq!(grouped(123.0), "123");
-        assert_eq!(grouped(1234.0), "1,234");
-        assert_eq!(grouped(1_234_567.8), "1,234,568");
-    }
-
-    #[test]
     fn options_are_read_in_both_forms() {
         let options = Options::parse(&["--server=a", "--quick", "--only", "get"]).unwrap().unwrap();
         assert_eq!(options.server, Some(PathBuf::from("a")));
         assert_eq!(options.rounds, 1);
-        assert!(options.only == Some(Part::Get));
+        assert!(options.wants("get") && !options.wants("set"));
         assert_eq!(Options::parse(&["--rounds", "5", "--quick"]).unwrap().unwrap().rounds, 5);
+        let options = Options::parse(&["--compare", "a.json", "b.json"]).unwrap().unwrap();
+        assert_eq!(options.compare, Some(["a.json", "b.json"].map(PathBuf::from)));
+        assert!(Options::parse(&["--compare", "a.json"]).is_err());
         assert!(Options::parse(&["--rounds", "0"]).is_err());
         assert!(Options::parse(&["--only"]).is_err());
+        assert!(Options::parse(&["--only", "everything"]).is_err());
         assert!(Options::parse(&["--fast"]).is_err());
         assert!(Options::parse(&["--help"]).unwrap().is_none());
     }

@@ -25,7 +25,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// A node that is behind for so long may have been removed without hearing of it.
+/// A node that is behind for so long may have been removed without hearing of it. It is also how often that is looked at.
 const OUT_OF_TOUCH: Duration = Duration::from_secs(10);
 
 /// Points that wait for this node to apply them. One that applies more slowly than they come needs none in between.
@@ -241,12 +241,16 @@ impl Cluster {
         age_max.is_none_or(|age_max| self.age().is_some_and(|age| age <= age_max))
     }
 
-    /// Returns once what this node has applied has been older for a while than it is in a cluster that works; whether that
+    /// Returns when what this node has applied is older than it is in a cluster that works, and not at once; whether that
     /// came before the node's end.
     pub async fn is_out_of_touch(&self) -> bool {
         let lost = async {
-            while self.is_fresh(Some(OUT_OF_TOUCH)) {
-                tokio::time::sleep(OUT_OF_TOUCH / 10).await;
+            loop {
+                tokio::time::sleep(OUT_OF_TOUCH).await;
+                // A leader would be the last to hear of its removal.
+                if !self.metrics().state.is_leader() && !self.is_fresh(Some(OUT_OF_TOUCH)) {
+                    return;
+                }
             }
         };
         self.shared.stopping.run_until_cancelled(lost).await.is_some()

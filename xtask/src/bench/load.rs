@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::process::{Process, Server};
+use super::{etcd, resp};
 
 /// Bounds of one run: enough commands for a 99th percentile, and not all night.
 const COUNT_MIN: u64 = 500;
@@ -48,6 +49,31 @@ pub(super) struct Measured {
     pub(super) rate: f64,
     pub(super) p50: f64,
     pub(super) p99: f64,
+    pub(super) p999: f64,
+}
+
+impl Measured {
+    /// Of how long each pipeline of so many commands took, and all of them together.
+    pub(super) fn of(mut latencies: Vec<Duration>, elapsed: Duration, commands: f64) -> Measured {
+        latencies.sort_unstable();
+        let below = |part: f64| {
+            let at = (latencies.len() as f64 * part) as usize;
+            latencies.get(at.min(latencies.len().saturating_sub(1))).map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
+        };
+        let rate = latencies.len() as f64 * commands / elapsed.as_secs_f64();
+        Measured { rate, p50: below(0.5), p99: below(0.99), p999: below(0.999) }
+    }
+}
+
+/// What is asked of a server.
+#[derive(Clone, Copy)]
+pub(super) enum Ask<'a> {
+    /// This command by redis-benchmark.
+    Command(&'a [&'a str]),
+    /// Puts of this value, of etcd. The pipeline is one.
+    Put(&'a str),
+    /// SET and GET in turns on one connection, in pipelines of so many of each.
+    Mix(usize),
 }
 
 pub(super) struct Load<'a> {
@@ -59,11 +85,11 @@ pub(super) struct Load<'a> {
 
 impl Load<'_> {
     /// How many commands take about the time of one run. Also warms up.
-    pub(super) fn calibrate(&self, server: &Server, cell: Cell, command: &[&str]) -> Result<u64> {
+    pub(super) fn calibrate(&self, server: &Server, cell: Cell, ask: Ask<'_>) -> Result<u64> {
         let wanted = self.run_time.as_secs_f64();
         let mut count = cell.whole(COUNT_MIN);
         loop {
-            let rate = self.run(server, cell, command, count)?.rate;
+            let rate = self.run(server, cell, ask, count)?.rate;
             let elapsed = count as f64 / rate;
             let enough = cell.whole((rate * wanted) as u64);
             if elapsed >= wanted * CALIBRATED_PART || count >= enough {
@@ -77,15 +103,19 @@ impl Load<'_> {
         }
     }
 
-    pub(super) fn run(&self, server: &Server, cell: Cell, command: &[&str], count: u64) -> Result<Measured> {
-        self.try_run(server, cell, command, count).with_context(|| {
-            format!("{} of {} at {cell}, {count} commands; {}", command[0], server.name(), server.log_tail())
-        })
+    pub(super) fn run(&self, server: &Server, cell: Cell, ask: Ask<'_>, count: u64) -> Result<Measured> {
+        let measured = match ask {
+            Ask::Command(command) => self.try_run(server, cell, command, count),
+            Ask::Put(value) => etcd::put(server.port(), cell.clients, count, value),
+            Ask::Mix(depth) => resp::mix(server.port(), depth, count),
+        };
+        measured.with_context(|| format!("{} at {cell}, {count} commands; {}", server.name(), server.log_tail()))
     }
 
     fn try_run(&self, server: &Server, cell: Cell, command: &[&str], count: u64) -> Result<Measured> {
         let mut benchmark = Command::new("redis-benchmark");
-        benchmark.args(["--csv", "-h", "127.0.0.1", "-p", &server.port().to_string()]);
+        // Not --csv, which leaves the 99.9th percentile out; --precision has it to the microsecond.
+        benchmark.args(["--precision", "3", "-h", "127.0.0.1", "-p", &server.port().to_string()]);
         benchmark.args(["-c", &cell.clients.to_string(), "-P", &cell.pipeline.to_string(), "-n", &count.to_string()]);
         if let Some(keys) = self.keys {
             benchmark.args(["-r", &keys.to_string()]);
@@ -104,21 +134,25 @@ impl Load<'_> {
     }
 }
 
-/// Reads the table by the names of its columns, which grow in number with the versions.
-fn parse(csv: &str) -> Result<Measured> {
-    let fields =
-        |line: &'_ str| -> Vec<String> { line.trim().trim_matches('"').split("\",\"").map(str::to_owned).collect() };
-    let mut lines = csv.lines().skip_while(|line| !line.starts_with("\"test\""));
-    let names = fields(lines.next().context("no table; redis-benchmark 6.2 or newer is needed")?);
-    let values = fields(lines.next().context("no row in the table")?);
-    let field = |name: &str| -> Result<f64> {
-        let index = names.iter().position(|column| column == name).with_context(|| format!("no column {name}"))?;
-        let value = values.get(index).with_context(|| format!("no value of {name}"))?;
-        value.parse().with_context(|| format!("{name} is {value}"))
+/// Reads the summary, and the latencies below which parts of all commands were answered.
+fn parse(output: &str) -> Result<Measured> {
+    // What it shows while it runs ends with a carriage return.
+    let lines = || output.lines().flat_map(|line| line.split('\r')).map(str::trim);
+    let number = |text: &str| text.split_whitespace().next().and_then(|word| word.parse::<f64>().ok());
+    let rate = lines().find_map(|line| line.strip_prefix("throughput summary:").and_then(number));
+    let rate = rate.context("no throughput; redis-benchmark 6.2 or newer is needed")?;
+    let parts: Vec<(f64, f64)> = lines()
+        .filter_map(|line| {
+            let (percent, rest) = line.split_once("% <= ")?;
+            Some((percent.parse().ok()?, number(rest)?))
+        })
+        .collect();
+    let below = |percent: f64| {
+        let part = parts.iter().find(|(part, _)| *part >= percent);
+        part.map(|(_, latency)| *latency).with_context(|| format!("no latency of {percent} %"))
     };
-    let measured = Measured { rate: field("rps")?, p50: field("p50_latency_ms")?, p99: field("p99_latency_ms")? };
-    ensure!(measured.rate.is_finite() && measured.rate > 0.0, "a rate of {}", measured.rate);
-    Ok(measured)
+    ensure!(rate.is_finite() && rate > 0.0, "a rate of {rate}");
+    Ok(Measured { rate, p50: below(50.0)?, p99: below(99.0)?, p999: below(99.9)? })
 }
 
 #[cfg(test)]
@@ -126,21 +160,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_found_by_name() {
-        let csv = "\"test\",\"rps\",\"avg_latency_ms\",\"min_latency_ms\",\"p50_latency_ms\",\"p95_latency_ms\",\
-                   \"p99_latency_ms\",\"max_latency_ms\"\n\
-                   \"SET k v\",\"245098.05\",\"2.916\",\"1.168\",\"2.223\",\"8.223\",\"12.623\",\"13.623\"\n";
-        assert_eq!(parse(csv).unwrap(), Measured { rate: 245_098.05, p50: 2.223, p99: 12.623 });
+    fn the_summary_and_the_percentiles_are_read() {
+        let output = "SET k v: rps=0.0 (overall: nan)\r====== SET k v ======\n  1000 requests completed in 0.03 seconds\n\
+                      Latency by percentile distribution:\n0.000% <= 0.103 milliseconds (cumulative count 1)\n\
+                      50.000% <= 0.231 milliseconds (cumulative count 510)\n\
+                      98.438% <= 0.9 milliseconds (cumulative count 985)\n\
+                      99.219% <= 1.023 milliseconds (cumulative count 993)\n\
+                      99.902% <= 1.5 milliseconds (cumulative count 1000)\n\
+                      100.000% <= 1.5 milliseconds (cumulative count 1000)\n\nSummary:\n\
+                      \x20 throughput summary: 245098.05 requests per second\n";
+        assert_eq!(parse(output).unwrap(), Measured { rate: 245_098.05, p50: 0.231, p99: 1.023, p999: 1.5 });
     }
 
     #[test]
-    fn a_table_that_is_not_whole_is_an_error() {
+    fn a_summary_that_is_not_whole_is_an_error() {
         assert!(parse("").is_err());
-        assert!(parse("\"test\",\"rps\"\n").is_err());
-        assert!(parse("\"test\",\"rps\"\n\"SET\",\"1.0\"\n").is_err());
-        assert!(
-            parse("\"test\",\"rps\",\"p50_latency_ms\",\"p99_latency_ms\"\n\"SET\",\"inf\",\"1\",\"1\"\n").is_err()
-        );
+        assert!(parse("  throughput summary: 1.0 requests per second\n").is_err());
+        assert!(parse("100.000% <= 1 milliseconds\n  throughput summary: inf requests per second\n").is_err());
     }
 
     #[test]

@@ -12,12 +12,12 @@ const SYNC_TIME: Duration = Duration::from_secs(1);
 const SYNC_BYTES: usize = 4096;
 
 /// One line: cores, kernel, how often a second the disk of `dir` syncs, how busy it all is.
-pub(super) fn describe(dir: &Path, versions: Option<&str>) -> Result<String> {
+pub(super) fn describe(dir: &Path, versions: &str) -> Result<String> {
     let cores = thread::available_parallelism()?;
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").context("reading the kernel's version")?;
     let load = load_average()?;
-    let syncs = super::grouped(syncs_a_second(dir)?);
-    let versions = versions.map(|versions| format!(", {versions}")).unwrap_or_default();
+    let syncs = super::report::grouped(syncs_a_second(dir)?);
+    let versions = if versions.is_empty() { String::new() } else { format!(", {versions}") };
     Ok(format!(
         "Machine: {cores} cores, Linux {}, {syncs} write+fdatasync a second, load average {load} at the start{versions}",
         kernel.trim()
@@ -45,4 +45,13 @@ fn syncs_a_second(dir: &Path) -> Result<f64> {
     let rate = count / began.elapsed().as_secs_f64();
     fs::remove_file(path)?;
     Ok(rate)
+}
+
+/// As `2026-01-31`.
+pub(super) fn today() -> String {
+    let output = std::process::Command::new("date").arg("+%F").output();
+    output.map_or_else(
+        |_| "an unknown day".to_owned(),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    )
 }

@@ -16,6 +16,8 @@ use super::resp::Client;
 const START_MAX: Duration = Duration::from_secs(120);
 const STOP_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
+/// In which the kernel counts processor time for programs, on every architecture that we build for.
+const TICKS_A_SECOND: f64 = 100.0;
 /// How much of a log is shown when a server failed.
 const LOG_TAIL_LINES: usize = 20;
 
@@ -66,6 +68,16 @@ impl Drop for Process {
     }
 }
 
+/// What a process has used.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Usage {
+    pub(super) cpu: Duration,
+    /// Bytes to the disk.
+    pub(super) written: u64,
+    /// Mebibytes of memory, now.
+    pub(super) resident: f64,
+}
+
 pub(super) struct Server {
     process: Process,
     port: u16,
@@ -75,18 +87,32 @@ pub(super) struct Server {
 impl Server {
     /// Starts our server with its data in `dir` and waits until it answers. The log of an earlier start there is lost.
     pub(super) fn uhaha(program: &Path, module: &str, dir: &Path) -> Result<Server> {
+        let mut server = Server::uhaha_at(program, module, dir, free_port()?, &[])?;
+        server.wait_for_answer()?;
+        Ok(server)
+    }
+
+    /// Starts our server at a port, and does not wait.
+    pub(super) fn uhaha_at(program: &Path, module: &str, dir: &Path, port: u16, args: &[&str]) -> Result<Server> {
         fs::create_dir_all(dir)?;
-        let port = free_port()?;
         // A relative name would be looked up in the path.
         let mut command = Command::new(std::path::absolute(program)?);
         command.args(["--module", module, "--addr", &format!("{}:{port}", Ipv4Addr::LOCALHOST), "--dir"]);
-        command.arg(dir.join("data"));
+        command.arg(dir.join("data")).args(args);
         // Settings of whoever runs this are not what is measured.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("UHAHA_") {
                 command.env_remove(name);
             }
         }
+        Server::start(&mut command, port, dir)
+    }
+
+    /// Starts a node of etcd, which listens to clients at a port, and does not wait.
+    pub(super) fn etcd(dir: &Path, port: u16, args: &[&str]) -> Result<Server> {
+        fs::create_dir_all(dir)?;
+        let mut command = Command::new("etcd");
+        command.arg("--data-dir").arg(dir.join("data")).args(args);
         Server::start(&mut command, port, dir)
     }
 
@@ -97,7 +123,9 @@ impl Server {
         let mut command = Command::new("redis-server");
         command.args(["--bind", &Ipv4Addr::LOCALHOST.to_string(), "--port", &port.to_string()]);
         command.args(["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--dir"]).arg(dir);
-        Server::start(&mut command, port, dir)
+        let mut server = Server::start(&mut command, port, dir)?;
+        server.wait_for_answer()?;
+        Ok(server)
     }
 
     fn start(command: &mut Command, port: u16, dir: &Path) -> Result<Server> {
@@ -105,27 +133,28 @@ impl Server {
         let (stdout, stderr) = (dir.join("stdout"), dir.join("stderr"));
         let process = Process::start(command, &stdout, &stderr)?;
         let log = if process.name == "redis-server" { stdout } else { stderr };
-        let mut server = Server { process, port, log };
-        server.wait_for_answer()?;
-        Ok(server)
+        Ok(Server { process, port, log })
     }
 
     fn wait_for_answer(&mut self) -> Result<()> {
+        // Refused while it starts, and an error while it loads.
+        self.wait_until("answer PING", |port| {
+            Client::connect(port).and_then(|mut client| client.text(&["PING"])).is_ok_and(|answer| answer == "PONG")
+        })
+    }
+
+    pub(super) fn wait_until(&mut self, what: &str, is_so: impl Fn(u16) -> bool) -> Result<()> {
         let deadline = Instant::now() + START_MAX;
-        loop {
-            // Refused while it starts, and an error while it loads.
-            let answer = Client::connect(self.port).and_then(|mut client| client.text(&["PING"]));
-            if answer.is_ok_and(|answer| answer == "PONG") {
-                return Ok(());
-            }
+        while !is_so(self.port) {
             if let Some(status) = self.process.child.try_wait()? {
                 bail!("{} ended at its start: {status}\n{}", self.process.name, self.log_tail());
             }
             if Instant::now() >= deadline {
-                bail!("{} does not answer PING\n{}", self.process.name, self.log_tail());
+                bail!("{} does not {what}\n{}", self.process.name, self.log_tail());
             }
             thread::sleep(POLL);
         }
+        Ok(())
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -163,14 +192,27 @@ impl Server {
 
     /// Resident memory, now and at most, as the kernel counts it.
     pub(super) fn memory(&self) -> Result<String> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.child.id()))?;
-        let mebibytes = |field: &str| {
-            let line =
-                status.lines().find_map(|line| line.strip_prefix(field)).context("no such field of a process")?;
-            let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
-            anyhow::Ok(kibibytes / 1024)
-        };
+        let mebibytes = |name| anyhow::Ok(self.field("status", name)? / 1024);
         Ok(format!("{} MiB (peak {} MiB)", mebibytes("VmRSS:")?, mebibytes("VmHWM:")?))
+    }
+
+    pub(super) fn usage(&self) -> Result<Usage> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.child.id()))?;
+        // Behind the name, which may have blanks, come the state and then numbers.
+        let fields: Vec<&str> = stat.rsplit_once(')').context("no name")?.1.split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).context("no such field");
+        Ok(Usage {
+            cpu: Duration::from_secs_f64((ticks(11)? + ticks(12)?) as f64 / TICKS_A_SECOND),
+            written: self.field("io", "write_bytes:")?,
+            resident: self.field("status", "VmRSS:")? as f64 / 1024.0,
+        })
+    }
+
+    /// A number of a file that the kernel has on the process.
+    fn field(&self, file: &str, name: &str) -> Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/{file}", self.process.child.id()))?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)).context("no such field of a process")?;
+        Ok(value.trim().trim_end_matches(" kB").parse()?)
     }
 
     /// `SIGTERM`; how long it took to end.
@@ -191,7 +233,7 @@ impl Server {
 }
 
 /// A port that is free now. Another process may take it before the server does, which then fails and says so.
-fn free_port() -> Result<u16> {
+pub(super) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 

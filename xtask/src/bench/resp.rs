@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::load::Measured;
 use anyhow::{Context as _, Result, bail, ensure};
 
 /// A server that is silent for so long is stuck.
@@ -129,6 +130,30 @@ fn read_oks(mut stream: &TcpStream, count: u32) -> Result<Duration> {
         left = left.checked_sub(read).context("more replies than commands")?;
     }
     Ok(silence)
+}
+
+/// One connection that writes a pipeline of `SET k n`, `GET k` over and over, `depth` of each, and finds in each GET what
+/// the SET before it has set.
+pub(super) fn mix(port: u16, depth: usize, count: u64) -> Result<Measured> {
+    let mut client = Client::connect(port)?;
+    let (mut latencies, began) = (Vec::new(), Instant::now());
+    for round in 0..count.div_ceil(2 * depth as u64) {
+        client.request.clear();
+        for number in 0..depth as u64 {
+            let value = (round * depth as u64 + number).to_string();
+            encode(&mut client.request, &["SET", "k", &value]);
+            encode(&mut client.request, &["GET", "k"]);
+        }
+        let asked = Instant::now();
+        client.stream.get_mut().write_all(&client.request)?;
+        for number in 0..depth as u64 {
+            ensure!(client.reply()? == "OK", "a SET was not done");
+            let (found, set) = (client.reply()?, (round * depth as u64 + number).to_string());
+            ensure!(found == set, "a GET behind SET k {set} found {found}");
+        }
+        latencies.push(asked.elapsed());
+    }
+    Ok(Measured::of(latencies, began.elapsed(), 2.0 * depth as f64))
 }
 
 fn connect(port: u16) -> Result<TcpStream> {

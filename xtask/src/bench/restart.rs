@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::machine;
 use super::process::Server;
+use super::report::grouped;
 use super::resp::{self, Client};
-use super::{grouped, machine};
 
 const MODULE: &str = "builtin:kvdb";
 /// How long the writer runs alone before the snapshot, to know its usual gaps.
