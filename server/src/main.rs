@@ -19,6 +19,9 @@ use uhaha_server::telemetry;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // The allocator asks for huge pages and uses a part of each: an idle node would take half as much memory again. Where
+    // the system does not know the call, it does.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     match cli::parse(std::env::args_os(), std::env::vars_os()) {
         Ok(Task::Print(text)) => {
             // A closed pipe is the reader's choice.

@@ -208,7 +208,7 @@ impl Cluster {
     }
 
     fn note_leader(&mut self, host: HostId, info: &Info) {
-        if info.get("state") == "Leader" {
+        if info.get("state") == "leader" {
             let term = info.number("term");
             let known = *self.leaders.entry(term).or_insert(host);
             if known != host {
@@ -298,5 +298,6 @@ impl Cluster {
             self.crash(host, Crash::Process);
         }
         faults::count_many("(logs compared)", self.logs.read);
+        faults::count_many("(terms whose leader was seen)", self.leaders.len() as u64);
     }
 }

@@ -33,6 +33,8 @@ fn clusters_survive_faults() {
     for seed in [5, 8] {
         let (passed, text) = run(seed, &["--seconds", "4"]);
         assert!(passed, "{text}");
+        // Checks that looked at nothing found nothing.
+        assert!(text.contains("(logs compared)") && text.contains("(terms whose leader was seen)"), "{text}");
     }
 }
 

@@ -31,10 +31,10 @@ impl Service {
         for node in &mut nodes {
             // All are voters from the beginning; one that follows is ready for its clients, too.
             node.wait_until("follow a leader", |port| {
-                state(port).is_ok_and(|state| state == "Leader" || state == "Follower")
+                state(port).is_ok_and(|state| state == "leader" || state == "follower")
             })?;
         }
-        let is_leader = |node: &Server| state(node.port()).is_ok_and(|state| state == "Leader");
+        let is_leader = |node: &Server| state(node.port()).is_ok_and(|state| state == "leader");
         let leader = nodes.iter().position(is_leader).context("nobody leads")?;
         Ok(Service { name: "ours", nodes, leader })
     }
@@ -105,7 +105,7 @@ impl Service {
     }
 }
 
-/// `Leader` or `Follower`, of a node that knows the leader.
+/// `leader` or `follower`, of a node that knows the leader.
 fn state(port: u16) -> Result<String> {
     let mut client = Client::connect(port)?;
     ensure!(!client.text(&["RAFT", "LEADER"])?.is_empty(), "no leader is known");
