@@ -22,7 +22,7 @@ Usage: cargo xtask <task>
 
   ci               everything a change must pass
   clients          install the client libraries that tests want
-  bench            measure against redis-server; bench --help has the options
+  bench            measure against redis-server and etcd; bench --help has the options
   hostile [WHICH]  clients that mean harm at full size, with others beside them; takes minutes
   soak             a cluster under load for hours, and whether anything grows; soak --help has the options
   figures [WHICH]  how long a cluster is without a leader; what catching up, snapshots, reads and guarantees cost

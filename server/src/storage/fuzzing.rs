@@ -1,6 +1,7 @@
 //! What is on disk, and snapshots that come from other nodes.
 
 use super::frames::{CHUNK_BYTES_MAX, FrameReader, FrameWriter, Kind, Wrong};
+use super::log;
 use super::schema::{Identity, Row, meta_row, read_meta_row, read_row};
 use super::snapshots::Snapshots;
 use crate::digest::Difference;
@@ -12,16 +13,19 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 
-/// `u8 what │ the rest`: a row of the log or of a value, each as it is or with the checksum that it should have.
+/// `u8 what │ the rest`: a row of the log or of a value, each as it is or with the checksum that it should have; a commit, and
+/// a half of the write-ahead log.
 pub fn records(data: &[u8]) {
     let [what, rest @ ..] = data else { return };
-    match what % 7 {
+    match what % 9 {
         0 => row(rest),
         1 => value::<Vote>(rest),
         2 => value::<LogId>(rest),
         3 => value::<Option<LogId>>(rest),
         4 => value::<Identity>(rest),
         5 => value::<Difference>(rest),
+        6 => log::fuzzing::commit(rest),
+        7 => drop(log::fuzzing::half(rest)),
         // It takes a checksum to be anything.
         _ => {
             assert!(read_row(0, Bytes::copy_from_slice(rest)).is_err() || rest.len() > 4);
@@ -192,6 +196,8 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("records/log-id", [&[2][..], &value(meta_row(&log_id(3, 7)))].concat()),
         ("records/identity", [&[4][..], &value(meta_row(&identity))].concat()),
         ("records/difference", [&[5][..], &value(meta_row(&difference))].concat()),
+        ("records/commit", [&[6, 1, 3, 0, 0, 0][..], &records[8..]].concat()),
+        ("records/half", [&[7][..], &[1; 60]].concat()),
         ("files/whole", [&[0][..], &file].concat()),
         ("files/made-up", [&[1][..], &[5; 60]].concat()),
         ("files/lie", lie),

@@ -15,6 +15,8 @@ mod error;
 #[cfg(debug_assertions)]
 mod failing;
 mod folder;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod guard;
 mod layered;
 mod overlay;

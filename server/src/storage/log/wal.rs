@@ -176,10 +176,7 @@ impl Wal {
     /// Makes a record of a commit, to be written with `write`; its bytes.
     pub(super) fn encode(&mut self, before: Place, after: Place, commit: &Commit) -> Result<usize, Error> {
         let record = &mut self.record;
-        record.clear();
-        record.put_bytes(0, CRC_BYTES + 4 + 8);
-        before.put(record);
-        after.put(record);
+        begin_record(record, before, after);
         commit.put(record).map_err(|source| Error::Encode { source })?;
         Ok(record.len())
     }
@@ -191,11 +188,7 @@ impl Wal {
 
     /// Writes the record, which has room.
     pub(super) fn write(&mut self) -> Result<(), Error> {
-        let length = (self.record.len() - RECORD_HEADER_BYTES) as u32;
-        self.record[CRC_BYTES..CRC_BYTES + 4].copy_from_slice(&length.to_le_bytes());
-        self.record[CRC_BYTES + 4..CRC_BYTES + 12].copy_from_slice(&self.salt.to_le_bytes());
-        let crc = crc32c::crc32c(&self.record[CRC_BYTES..]);
-        self.record[..CRC_BYTES].copy_from_slice(&crc.to_le_bytes());
+        seal(&mut self.record, self.salt);
         let at = self.start(self.second) + u64::from(self.filled);
         self.unsynced = true;
         self.file.write(at, &self.record).map_err(|error| self.write_failed(error))?;
@@ -212,8 +205,34 @@ impl Wal {
     }
 }
 
+/// What is before the commit, with room for what `seal` knows.
+fn begin_record(record: &mut Vec<u8>, before: Place, after: Place) {
+    record.clear();
+    record.put_bytes(0, CRC_BYTES + 4 + 8);
+    before.put(record);
+    after.put(record);
+}
+
+fn seal(record: &mut [u8], salt: u64) {
+    let length = (record.len() - RECORD_HEADER_BYTES) as u32;
+    record[CRC_BYTES..CRC_BYTES + 4].copy_from_slice(&length.to_le_bytes());
+    record[CRC_BYTES + 4..CRC_BYTES + 12].copy_from_slice(&salt.to_le_bytes());
+    let crc = crc32c::crc32c(&record[CRC_BYTES..]);
+    record[..CRC_BYTES].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// A record of these bytes, whatever they are.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn record(salt: u64, before: Place, after: Place, commit: &[u8]) -> Vec<u8> {
+    let mut record = Vec::new();
+    begin_record(&mut record, before, after);
+    record.extend_from_slice(commit);
+    seal(&mut record, salt);
+    record
+}
+
 /// The records of a half that begins at `start` of the file.
-fn records(start: u64, half: Bytes) -> Vec<Record> {
+pub(super) fn records(start: u64, half: Bytes) -> Vec<Record> {
     let mut records = Vec::new();
     let (mut at, mut salt) = (0, None);
     while let Some(record) = half.get(at..).filter(|rest| rest.len() >= RECORD_HEADER_BYTES) {
