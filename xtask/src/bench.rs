@@ -240,16 +240,16 @@ fn measure(options: &Options, server: &Path, dir: &Path, workload: &Workload, re
 }
 
 fn run_round(load: &Load<'_>, service: &Service, cell: Cell, ask: Ask<'_>, count: u64) -> Result<Round> {
-    let before = service.usage()?;
+    let (before, written_before) = (service.usage()?, machine::written(load.dir));
     let measured = load.run(service.leader(), cell, ask, count)?;
-    let after = service.usage()?;
+    let (after, written) = (service.usage()?, machine::written(load.dir));
     Ok(Round {
         rate: measured.rate,
         p50: Some(measured.p50),
         p99: Some(measured.p99),
         p999: Some(measured.p999),
         cpu: (after.cpu.saturating_sub(before.cpu)).as_secs_f64() * 1e6 / count as f64,
-        written: after.written.saturating_sub(before.written) as f64 / count as f64,
+        written: written_before.zip(written).map(|(before, after)| after.saturating_sub(before) as f64 / count as f64),
         resident: after.resident,
     })
 }

@@ -10,6 +10,8 @@ use anyhow::{Context as _, Result};
 
 const SYNC_TIME: Duration = Duration::from_secs(1);
 const SYNC_BYTES: usize = 4096;
+/// The unit in which the kernel counts, whatever the disk has.
+const SECTOR_BYTES: u64 = 512;
 
 /// One line: cores, kernel, how often a second the disk of `dir` syncs, how busy it all is.
 pub(super) fn describe(dir: &Path, versions: &str) -> Result<String> {
@@ -45,6 +47,15 @@ fn syncs_a_second(dir: &Path) -> Result<f64> {
     let rate = count / began.elapsed().as_secs_f64();
     fs::remove_file(path)?;
     Ok(rate)
+}
+
+/// How many bytes were written to the disk of `dir` since the machine began; `None` where the kernel does not tell. What it
+/// tells of a process is of no use: it counts a page of the cache as a whole, and those may have a mebibyte.
+pub(super) fn written(dir: &Path) -> Option<u64> {
+    let device = rustix::fs::stat(dir).ok()?.st_dev;
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let stat = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;
+    stat.split_whitespace().nth(6)?.parse::<u64>().ok().map(|sectors| sectors * SECTOR_BYTES)
 }
 
 /// As `2026-01-31`.

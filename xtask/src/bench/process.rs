@@ -72,8 +72,6 @@ impl Drop for Process {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Usage {
     pub(super) cpu: Duration,
-    /// Bytes to the disk.
-    pub(super) written: u64,
     /// Mebibytes of memory, now.
     pub(super) resident: f64,
 }
@@ -203,7 +201,6 @@ impl Server {
         let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).context("no such field");
         Ok(Usage {
             cpu: Duration::from_secs_f64((ticks(11)? + ticks(12)?) as f64 / TICKS_A_SECOND),
-            written: self.field("io", "write_bytes:")?,
             resident: self.field("status", "VmRSS:")? as f64 / 1024.0,
         })
     }

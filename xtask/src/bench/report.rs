@@ -46,8 +46,9 @@ pub(super) struct Round {
     pub(super) p999: Option<f64>,
     /// Processor time of a command in microseconds, of all nodes together.
     pub(super) cpu: f64,
-    /// Bytes that a command had written to the disk, of all nodes together.
-    pub(super) written: f64,
+    /// Bytes that the disk wrote for a command, by all nodes together and whatever else writes; `None` where the kernel does not
+    /// tell.
+    pub(super) written: Option<f64>,
     /// Resident mebibytes of the largest node after the round.
     pub(super) resident: f64,
 }
@@ -57,9 +58,14 @@ impl Measurement {
         median(self.rounds.iter().map(value))
     }
 
-    fn latency(&self, value: impl Fn(&Round) -> Option<f64>) -> String {
+    /// The median of those rounds that have it.
+    fn some(&self, value: impl Fn(&Round) -> Option<f64>) -> Option<f64> {
         let values: Vec<f64> = self.rounds.iter().filter_map(value).collect();
-        if values.is_empty() { "–".to_owned() } else { format!("{:.2}", median(values.into_iter())) }
+        (!values.is_empty()).then(|| median(values.into_iter()))
+    }
+
+    fn latency(&self, value: impl Fn(&Round) -> Option<f64>) -> String {
+        self.some(value).map_or("–".to_owned(), |latency| format!("{latency:.2}"))
     }
 }
 
@@ -91,8 +97,8 @@ impl Row {
             let _ = write!(line, " {p50}/{p99}/{p999} |");
         }
         for server in &self.servers {
-            let [cpu, written] = [server.median(|round| round.cpu), server.median(|round| round.written)];
-            let _ = write!(line, " {cpu:.1} µs, {} B |", grouped(written));
+            let (cpu, written) = (server.median(|round| round.cpu), server.some(|round| round.written));
+            let _ = write!(line, " {cpu:.1} µs, {} B |", written.map_or("–".to_owned(), grouped));
         }
         line
     }
@@ -171,7 +177,8 @@ pub(super) mod tests {
 
     /// A row of ours and of redis, a round for each pair of rates.
     pub(in super::super) fn row(workload: &str, cell: &str, rates: &[(f64, f64)]) -> Row {
-        let round = |rate| Round { rate, p50: Some(1.0), p99: None, p999: None, cpu: 2.0, written: 3.0, resident: 4.0 };
+        let round =
+            |rate| Round { rate, p50: Some(1.0), p99: None, p999: None, cpu: 2.0, written: Some(3.0), resident: 4.0 };
         let of = |name: &str, rates: Vec<f64>| Measurement {
             name: name.to_owned(),
             rounds: rates.into_iter().map(round).collect(),

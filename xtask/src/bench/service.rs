@@ -6,7 +6,6 @@ use super::resp::Client;
 use anyhow::{Context as _, Result, ensure};
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::time::Duration;
 
 pub(super) struct Service {
     pub(super) name: &'static str,
@@ -77,11 +76,10 @@ impl Service {
 
     /// Of all nodes together; the memory is that of the largest.
     pub(super) fn usage(&self) -> Result<Usage> {
-        let mut sum = Usage { cpu: Duration::ZERO, written: 0, resident: 0.0 };
+        let mut sum = Usage::default();
         for node in &self.nodes {
             let usage = node.usage()?;
             sum.cpu += usage.cpu;
-            sum.written += usage.written;
             sum.resident = sum.resident.max(usage.resident);
         }
         Ok(sum)
