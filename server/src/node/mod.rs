@@ -162,6 +162,8 @@ impl Node {
             entered = entering => entered?,
             // A node that was still joining tries again at its next start.
             () = asked.cancelled() => {}
+            // What serves finds it too, and ends with it.
+            _ = alarm.raised() => {}
         }
         Ok(Node { config, cluster, alarm, asked, stop, signals, connections, accepting, _data: data.dir })
     }
