@@ -179,6 +179,7 @@ impl Layered {
             let bytes = self.wal.encode(before, Place::of(meta), &commit)?;
             part.push(commit);
             if bytes > LARGE_BYTES.min(self.half_bytes as usize) {
+                self.wal.drop_record();
                 folder.fold(std::mem::take(part))?;
                 folder.wait()?;
                 self.wal.restart()?;

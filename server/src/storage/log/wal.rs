@@ -181,7 +181,12 @@ impl Wal {
         Ok(record.len())
     }
 
-    /// Whether the record has room in this half, and in any.
+    /// The record is not written; it may have been as large as a request.
+    pub(super) fn drop_record(&mut self) {
+        self.record = Vec::new();
+    }
+
+    /// Whether the record has room in what is left of this half.
     pub(super) fn has_room(&self) -> bool {
         self.record.len() <= (self.half_bytes - self.filled) as usize
     }
