@@ -17,7 +17,7 @@ pub struct Replies {
     bytes: Bytes,
     /// Where each reply ends.
     ends: Vec<u32>,
-    /// The log entry that gave them; 0 for those of reads.
+    /// The log entry that gave them; for those of reads the last one that the state had.
     index: u64,
     /// Of the buffer that `bytes` may be only a part of.
     #[serde(skip)]
@@ -51,7 +51,7 @@ impl Replies {
         Replies { bytes, ends, index: 0, shared_bytes, held: None }
     }
 
-    /// The same, given by that log entry.
+    /// The same, given by that log entry or by the state after it.
     pub fn at(self, index: u64) -> Replies {
         Replies { index, ..self }
     }
@@ -61,7 +61,7 @@ impl Replies {
         Replies { held: Some(Arc::new(held)), ..self }
     }
 
-    /// The log entry that gave them; 0 for those of reads.
+    /// The log entry that gave them; for those of reads the last one that the state had.
     pub fn index(&self) -> u64 {
         self.index
     }

@@ -1,5 +1,6 @@
 //! `--bootstrap-expect`: nodes that are all started alike begin one cluster.
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
@@ -119,6 +120,26 @@ fn whatever_is_killed_while_it_forms_there_is_one_cluster() {
         muster.launch(position);
         muster.assert_one_cluster();
     }
+}
+
+/// As by a full disk: the write of its first vote fails, while the node still waits for a leader.
+#[test]
+fn a_founder_that_cannot_write_its_vote_ends() {
+    let mut muster = Muster::expecting(3);
+    // Without the trap a write over the limit would end the process by a signal.
+    let script = "trap '' XFSZ; exec \"$0\" \"$@\"";
+    let prefix = ["sh", "-c", script].map(str::to_owned).to_vec();
+    let patient = |node: Node| node.args(&["--election-timeout", "3s"]).prefix(prefix.clone());
+    muster.nodes = muster.nodes.into_iter().map(patient).collect();
+    for position in 0..3 {
+        muster.launch(position);
+    }
+    muster.server(0).wait_for_log("membership");
+    let id = Pid::from_raw(muster.server(0).id() as i32);
+    prlimit(id, Resource::Fsize, Rlimit { current: Some(0), maximum: Some(0) }).unwrap();
+    let ended = muster.servers[0].as_mut().expect("the node runs").wait();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("File too large"), "{}", ended.stderr);
 }
 
 #[test]

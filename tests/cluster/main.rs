@@ -11,6 +11,7 @@ mod load;
 mod membership;
 mod partition;
 mod plain_guests;
+mod readonly;
 mod reads;
 mod security;
 mod settings;

@@ -85,6 +85,12 @@ impl Kind {
         format!("{} {}", self.library.name(), self.way)
     }
 
+    /// Whether it reads from nodes that it has told `READONLY`: ioredis says that to all that it takes for replicas, and
+    /// sends what it has no connection to a master for to any of them.
+    pub(crate) fn may_read_replicas(self) -> bool {
+        self.library == Library::Ioredis && self.way == "cluster"
+    }
+
     /// Starts one that knows these nodes, in this order.
     pub(crate) fn start(self, nodes: &[SocketAddr], dir: &Path) -> Process {
         let log = OpenOptions::new().create(true).append(true).open(dir.join("libraries.log")).unwrap();

@@ -148,6 +148,26 @@ impl<M: Work> Record<M> {
         is_good
     }
 
+    /// A read of what some node has, recorded; whether the client may ask for another there.
+    fn run_stale(
+        &self,
+        number: usize,
+        connection: u64,
+        input: M::Input,
+        ask: impl FnOnce(&[&str]) -> Option<Value>,
+    ) -> bool {
+        let called = self.now();
+        let reply = ask(&M::words(&input));
+        let (at, is_alive) = (self.now(), reply.is_some());
+        let outcome = self.outcome(&input, reply, at);
+        let is_good = matches!(outcome, Outcome::Returned { .. });
+        if is_good {
+            let operation = Operation { client: number, input, called, outcome };
+            self.stale_reads.lock().unwrap().push(StaleRead { connection, operation });
+        }
+        is_alive && is_good
+    }
+
     /// Whether an operation of this client has returned.
     pub(crate) fn has_answered(&self, client: usize) -> bool {
         let has_returned = |operation: &Operation<M>| {
@@ -223,10 +243,16 @@ impl<M: Work> Record<M> {
             let mut process = kind.start(&addresses, dir);
             while !process.is_lost() && !self.done.load(Ordering::Relaxed) {
                 let unique = self.unique.fetch_add(1, Ordering::Relaxed);
-                let is_good = self.run(number, M::next(&mut random, unique), |words| {
+                let input = M::next(&mut random, unique);
+                let ask = |words: &[&str]| {
                     let known = process.ask(words);
                     known.map_err(|why| note(&dir.join("libraries.log"), &format!("{}: {why}", kind.name()))).ok()
-                });
+                };
+                let is_good = match kind.may_read_replicas() && M::is_read(&input) {
+                    // Nobody knows on which connection.
+                    true => self.run_stale(number, unique, input, ask),
+                    false => self.run(number, input, ask),
+                };
                 // As our own; after a failure longer, so that few outcomes are unknown.
                 let pause = if is_good { 500..6000 } else { 50_000..200_000 };
                 thread::sleep(Duration::from_micros(random.u64(pause)));
@@ -246,16 +272,8 @@ impl<M: Work> Record<M> {
             };
             for _ in 0..500 {
                 let Some(input) = M::read(&mut random) else { return };
-                let called = self.now();
-                let reply = client.try_call(&M::words(&input));
-                let (at, is_alive) = (self.now(), reply.is_some());
-                let outcome = self.outcome(&input, reply, at);
-                let is_good = matches!(outcome, Outcome::Returned { .. });
-                if is_good {
-                    let operation = Operation { client: number, input, called, outcome };
-                    self.stale_reads.lock().unwrap().push(StaleRead { connection, operation });
-                }
-                if !is_alive || !is_good || self.done.load(Ordering::Relaxed) {
+                let is_good = self.run_stale(number, connection, input, |words| client.try_call(words));
+                if !is_good || self.done.load(Ordering::Relaxed) {
                     break;
                 }
                 thread::sleep(Duration::from_millis(random.u64(1..10)));

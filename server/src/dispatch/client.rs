@@ -50,8 +50,8 @@ pub struct Client {
     closing: bool,
     /// Whether reads are answered by this node's own state.
     reads_here: bool,
-    /// The log entry of its last write.
-    last_write: u64,
+    /// The newest log entry that it knows of, by its writes and by what it has read.
+    seen_index: u64,
     /// What is expected of its reads.
     weight: Weight,
     subscriptions: Subscriptions,
@@ -82,7 +82,7 @@ impl Client {
             replies: Replies::On,
             closing: false,
             reads_here: false,
-            last_write: 0,
+            seen_index: 0,
             // Who comes in crowds and asks for much must not be first, and later ones are known by what they had.
             weight: Weight::Heavy,
             subscriptions: Subscriptions::default(),
@@ -176,9 +176,9 @@ impl Client {
         self.reads_here = here;
     }
 
-    /// The log entry that its own state must have for it to see what it has written.
-    pub(super) fn last_write(&self) -> u64 {
-        self.last_write
+    /// The log entry that a node's own state must have for this client to see what it has written and has seen before.
+    pub(super) fn seen_index(&self) -> u64 {
+        self.seen_index
     }
 
     pub(super) fn weight(&self) -> Weight {
@@ -190,8 +190,8 @@ impl Client {
         self.weight = if bytes > HEAVY_BYTES { Weight::Heavy } else { Weight::Light };
     }
 
-    pub(super) fn note_write(&mut self, index: u64) {
-        self.last_write = self.last_write.max(index);
+    pub(super) fn note_seen(&mut self, index: u64) {
+        self.seen_index = self.seen_index.max(index);
     }
 
     pub(super) fn entry(&self) -> &Arc<Entry> {

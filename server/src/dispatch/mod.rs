@@ -279,7 +279,7 @@ impl Dispatcher {
     pub async fn write(&self, client: &mut Client, commands: Vec<Command>) -> Result<Replies, ErrorReply> {
         let count = commands.len();
         let replies = self.outcome(count, self.backend.propose(commands).await)?;
-        client.note_write(replies.index());
+        client.note_seen(replies.index());
         Ok(replies)
     }
 
@@ -292,10 +292,11 @@ impl Dispatcher {
         // followed, and would miss what other nodes acknowledge before it is applied here.
         let here = client.reads_here() && (self.options.open_reads || !self.backend.is_leader());
         let read = match here {
-            true => self.backend.read_here(commands, weight, client.last_write(), self.options.staleness_max).await,
+            true => self.backend.read_here(commands, weight, client.seen_index(), self.options.staleness_max).await,
             false => self.backend.read(commands, weight).await,
         };
         let answered = self.outcome(count, read)?;
+        client.note_seen(answered.replies.index());
         client.note_replies(answered.replies.bytes());
         Ok(answered)
     }

@@ -164,6 +164,7 @@ impl Worker {
             (_, Job::Read { mut commands, most, answer }) => {
                 let before = self.replica.last_trap().cloned();
                 let replies = self.replica.read(&commands[..most.min(commands.len())])?;
+                let replies = replies.at(self.applied.map_or(0, |applied| applied.index));
                 let rest = commands.split_off(replies.len());
                 // Whoever has the error and then asks for the trap must find it.
                 if self.replica.last_trap().map(Arc::as_ptr) != before.as_ref().map(Arc::as_ptr) {

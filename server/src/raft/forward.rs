@@ -142,7 +142,7 @@ impl Cluster {
             return Err(Error::Stopped);
         }
         let wait = self.shared.raft.wait(Some(self.shared.forward.leader_wait));
-        let reached = wait.applied_index_at_least(Some(index), "a client's own write").await;
+        let reached = wait.applied_index_at_least(Some(index), "what a client has seen").await;
         Ok(reached.is_ok() || self.applied() >= index)
     }
 

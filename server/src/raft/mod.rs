@@ -255,8 +255,9 @@ impl Cluster {
         if commands.is_empty() {
             return Ok(Answered::default());
         }
-        let serves = self.shared.machine.standing().serves();
-        if !serves || !self.reaches(index_min).await? || !self.is_fresh(age_max) {
+        let serves = || self.shared.machine.standing().serves() && self.is_fresh(age_max);
+        // What is too old is not waited for, and may have become so meanwhile.
+        if !serves() || !self.reaches(index_min).await? || !serves() {
             return self.read(commands, weight).await;
         }
         self.shared.reads_here.ask(commands, None, weight).await.map_err(|refusal| refusal.error)
