@@ -9,7 +9,7 @@ use std::time::Duration;
 use uhaha_tests::client::{Client as Connection, Value};
 
 /// Few, so that clients meet.
-const KEYS: u64 = 3;
+pub(crate) const KEYS: u64 = 3;
 /// Errors that promise that nothing was done.
 const NOTHING_DONE: [&str; 7] = ["MOVED ", "TRY ", "CLUSTERDOWN ", "BUSY ", "TRYAGAIN ", "QUARANTINED ", "LOADING "];
 
@@ -61,10 +61,7 @@ impl Client {
 
     fn connect(&mut self, to: Option<&str>) -> Option<Connection> {
         let any = self.rng.pick::<String>(&self.nodes);
-        let address = to.unwrap_or(any).parse().ok()?;
-        let mut connection = Connection::try_connect(address)?;
-        connection.set_patience(Duration::from_millis(self.rng.magnitude(500, 10_000)));
-        Some(connection)
+        connect(to.unwrap_or(any), &mut self.rng)
     }
 
     fn choose(&mut self, counter: u64) -> Call {
@@ -81,6 +78,12 @@ impl Client {
             _ => Call::Get { key },
         }
     }
+}
+
+pub(crate) fn connect(address: &str, rng: &mut Rng) -> Option<Connection> {
+    let mut connection = Connection::try_connect(address.parse().ok()?)?;
+    connection.set_patience(Duration::from_millis(rng.magnitude(500, 10_000)));
+    Some(connection)
 }
 
 /// The calls that tell what is there in the end.

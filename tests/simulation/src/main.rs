@@ -16,6 +16,7 @@ mod nemesis;
 mod node;
 mod os;
 mod plan;
+mod reader;
 mod rng;
 mod run;
 mod telemetry;

@@ -6,10 +6,11 @@ use crate::cluster::Cluster;
 use crate::faults;
 use crate::nemesis::Nemesis;
 use crate::os::{self, HostId};
-use crate::plan::{Mutation, Plan};
+use crate::plan::{Guest, Mutation, Plan};
+use crate::reader::Reader;
 use crate::rng::Rng;
 use crate::trace::Trace;
-use crate::{checks, history, node, telemetry, verdict};
+use crate::{checks, history, node, reader, telemetry, verdict};
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
@@ -93,6 +94,10 @@ fn simulate(arguments: &Arguments, plan: &Plan) {
         let (guest, think_ns, nodes) = (plan.guest, plan.think_ns, addresses.clone());
         Client { number, guest, nodes, think_ns, rng }.start(host);
     }
+    if plan.guest == Guest::Kvdb {
+        let (rng, think_ns, nodes) = (Rng::new(seed, "reader"), plan.think_ns, addresses);
+        Reader { nodes, think_ns, rng }.start(os::add_host(seed, "reader"));
+    }
     let begin = os::now();
     nemesis.rage(&mut cluster, begin + plan.faults_ns);
     // Clients see a while without faults too.
@@ -103,6 +108,7 @@ fn simulate(arguments: &Arguments, plan: &Plan) {
     cluster.ask_for_the_last();
     cluster.end();
     checks::judge(plan.guest, &history::all());
+    reader::judge(&history::all());
     os::enter(|os| {
         faults::count_many("(segments lost or held)", os.network.lost);
         faults::count_many("(connections reset)", os.network.resets);

@@ -62,7 +62,7 @@ const POWER: &[&str] = &["--only", "PowerFails"];
 const ROT: &[&str] = &["--only", "Rot", "--seconds", "8"];
 const STRANGER: &[&str] = &["--only", "Stranger", "--seconds", "4"];
 
-pub(super) const ALL: [Mutation; 27] = [
+pub(super) const ALL: [Mutation; 28] = [
     asked("nosync", "nodes acknowledge what they have not synced (`--nosync`)"),
     asked("file-sync", "syncs of files do nothing, as on a disk that lies"),
     asked("directory-sync", "syncs of directories do nothing"),
@@ -75,6 +75,7 @@ pub(super) const ALL: [Mutation; 27] = [
     narrow("lease-end", "a leader answers reads by its lease after that is over", LEASES),
     narrow("lease-promise", "a node votes after a start although a leader may count on its promise", LEASES),
     narrow("read-index", "a leader answers reads without asking whether it still leads", READS),
+    narrow("seen-index", "reads of a node's own state may be behind what the connection has read before", READS),
     edited("term", "entries of a leader of an older term are taken as the newest leader's"),
     edited("quorum", "a leader commits what it has sent, whatever becomes of it there"),
     edited("forwarded-term", "forwarded commands are run in another term than the one they were meant for"),
@@ -96,7 +97,7 @@ pub(super) const ALL: [Mutation; 27] = [
     narrow("wal-order", "the write-ahead log is overwritten before the database has what is in it", POWER),
 ];
 
-pub(super) const EDITS: [Edit; 28] = [
+pub(super) const EDITS: [Edit; 29] = [
     Edit {
         of: &["answer-before-sync"],
         file: "storage/log/writer.rs",
@@ -149,6 +150,14 @@ pub(super) const EDITS: [Edit; 28] = [
         file: "raft/service.rs",
         stands: "self.shared.lease.is_some_and(|lease| self.shared.started.elapsed() < lease)",
         takes: "!BROKEN && self.shared.lease.is_some_and(|lease| self.shared.started.elapsed() < lease)",
+    },
+    Edit {
+        of: &["seen-index"],
+        file: "dispatch/mod.rs",
+        stands: "client.note_seen(answered.replies.index());",
+        takes: "if !BROKEN {
+            client.note_seen(answered.replies.index());
+        }",
     },
     Edit {
         of: &["read-index"],
