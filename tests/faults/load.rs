@@ -158,14 +158,13 @@ impl<M: Work> Record<M> {
     ) -> bool {
         let called = self.now();
         let reply = ask(&M::words(&input));
-        let (at, is_alive) = (self.now(), reply.is_some());
-        let outcome = self.outcome(&input, reply, at);
+        let outcome = self.outcome(&input, reply, self.now());
         let is_good = matches!(outcome, Outcome::Returned { .. });
         if is_good {
             let operation = Operation { client: number, input, called, outcome };
             self.stale_reads.lock().unwrap().push(StaleRead { connection, operation });
         }
-        is_alive && is_good
+        is_good
     }
 
     /// Whether an operation of this client has returned.
