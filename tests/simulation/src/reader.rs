@@ -20,7 +20,6 @@ pub(crate) struct Reader {
 }
 
 /// A value that a connection has read.
-#[derive(Clone)]
 struct Read {
     connection: u64,
     key: String,
