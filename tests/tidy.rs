@@ -227,6 +227,7 @@ fn unsafe_code_is_where_it_is_expected() {
             "server/src/guest/detached.rs",
             "server/src/guest/memory.rs",
             "server/src/guest/tracking.rs",
+            "server/src/guest/view.rs",
             "server/src/time/kernel.rs",
             "tests/simulation/src/os/mod.rs",
         ]

@@ -7,12 +7,23 @@ use std::fmt;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Command {
     args: Vec<Bytes>,
+    is_read: bool,
 }
 
 impl Command {
     /// `args` begins with the name; `None` if it is empty.
     pub fn new(args: Vec<Bytes>) -> Option<Command> {
-        (!args.is_empty()).then_some(Command { args })
+        (!args.is_empty()).then_some(Command { args, is_read: false })
+    }
+
+    /// The same, marked as a read: where it stands among writes, it is run on a private view of the state.
+    pub fn read(self) -> Command {
+        Command { is_read: true, ..self }
+    }
+
+    /// Whether it is marked so.
+    pub fn is_read(&self) -> bool {
+        self.is_read
     }
 
     /// The name as the client typed it; compare it without regard to case.

@@ -10,7 +10,7 @@ use uhaha_server::dispatch::acl;
 use uhaha_server::export;
 use uhaha_server::fault::chain;
 use uhaha_server::inspect;
-use uhaha_server::node::Node;
+use uhaha_server::node::{self, Node};
 use uhaha_server::replay;
 use uhaha_server::telemetry;
 
@@ -113,8 +113,7 @@ fn run(config: Config) -> ExitCode {
     if let Err(error) = telemetry::init(config.log_level, config.log_format) {
         return failed(&chain(&error));
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(config.threads).enable_all().build()
-    {
+    let runtime = match node::runtime(config.threads) {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("the runtime does not start: {error}")),
     };

@@ -10,11 +10,15 @@
 //! origin:  u64 node │ u64 request │ u32 first │ u32 count
 //! settings: u8 kind, 1 first or 2 changed │ u32 length │ bytes of `Settings`
 //! digests: u64 index │ u128 running │ u8 0, or 1 and u128 state
-//! command: u32 words │ words × { u32 length │ bytes }     the first word is the name
+//! command: u32 words, or with bit 31 if it is a read │ words × { u32 length │ bytes }     the first word is the name
 //! ```
 //!
 //! A proposal with a seed is a tick: before its commands, every replica reseeds its generator and calls the guest's
 //! `tick`. A tick on its own has no commands.
+//!
+//! A read is there because writes of the same client stand before and after it. It is run where it stands, on a view of
+//! the state, by nodes that have somebody to tell its reply. The others pass it over, but for this: no call of the guest has
+//! commands from both sides of it, or its memory would not be the same everywhere.
 //!
 //! Settings are in force from before the tick and the commands of the proposal on.
 //!
@@ -40,6 +44,8 @@ const SETTINGS_CHANGED: u8 = 2;
 const FLAG_DIGESTS: u8 = 8;
 const FLAG_MARK: u8 = 16;
 const ORIGIN_BYTES: usize = 8 + 8 + 4 + 4;
+/// Of the number of words.
+const READ: u32 = 1 << 31;
 const DIGESTS_BYTES_MAX: usize = 8 + 16 + 1 + 16;
 
 /// One normal log entry's payload, encoded.
@@ -162,7 +168,7 @@ impl Proposal {
         let mut count = 0_u32;
         for command in commands {
             count += 1;
-            out.put_u32_le(command.words().len() as u32);
+            out.put_u32_le(command.words().len() as u32 | if command.is_read() { READ } else { 0 });
             for word in command.words() {
                 out.put_u32_le(word.len() as u32);
                 out.put_slice(word);
@@ -241,7 +247,8 @@ impl Proposal {
         // A word takes at least its length field, so the counts cannot ask for more than the bytes at hand.
         let mut commands = Vec::with_capacity((header.count as usize).min(rest.len() / 8));
         for _ in 0..header.count {
-            let words = rest.try_get_u32_le().map_err(|_| Error::CutShort)? as usize;
+            let words = rest.try_get_u32_le().map_err(|_| Error::CutShort)?;
+            let (is_read, words) = (words & READ != 0, (words & !READ) as usize);
             let mut args = Vec::with_capacity(words.min(rest.len() / 4));
             for _ in 0..words {
                 let length = rest.try_get_u32_le().map_err(|_| Error::CutShort)? as usize;
@@ -250,7 +257,8 @@ impl Proposal {
                 }
                 args.push(rest.split_to(length));
             }
-            commands.push(Command::new(args).ok_or(Error::NoName)?);
+            let command = Command::new(args).ok_or(Error::NoName)?;
+            commands.push(if is_read { command.read() } else { command });
         }
         match rest.len() {
             0 => Ok((header, commands)),
@@ -333,7 +341,7 @@ mod tests {
 
     #[test]
     fn roundtrip_batch_and_tick() {
-        let commands = [command(&["SET", "a", "1"]), command(&["TICKET"]), command(&["SET", "", ""])];
+        let commands = [command(&["SET", "a", "1"]), command(&["GET", "a"]).read(), command(&["SET", "", ""])];
         let (header, decoded) = Proposal::encode(7, None, &[], commands.iter()).decode().unwrap();
         assert_eq!(header, Header { stamp: 7, count: 3, ..Header::default() });
         assert_eq!(decoded, commands);

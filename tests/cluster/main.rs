@@ -9,6 +9,7 @@ mod force;
 mod hostile;
 mod load;
 mod membership;
+mod mixed;
 mod partition;
 mod plain_guests;
 mod readonly;

@@ -38,7 +38,7 @@ impl Backend {
         match self {
             Backend::Node { cluster, .. } => cluster.propose(commands).await,
             #[cfg(test)]
-            Backend::Fake(fake) => fake.run('w', &commands),
+            Backend::Fake(fake) => fake.propose(&commands),
         }
     }
 

@@ -26,7 +26,7 @@ pub use table::Error;
 use crate::command::Command;
 use crate::guest::spec::{Description, Kind};
 use crate::machine::Machine;
-use crate::raft::{self, Cluster};
+use crate::raft::{self, Cluster, Weight};
 use crate::replies::{Answered, Replies};
 use crate::reply::{ErrorCode, ErrorReply, Reply};
 use crate::storage::snapshots::Snapshots;
@@ -82,6 +82,11 @@ impl Default for Options {
         }
     }
 }
+
+/// So many times must writes and reads change over for them to go through the log together.
+const TOGETHER_CHANGES_MIN: usize = 3;
+/// More commands than this keep the machine for too long.
+const TOGETHER_COMMANDS_MAX: usize = 256;
 
 /// How a client of a node that does not lead gets to the leader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -275,11 +280,26 @@ impl Dispatcher {
         answer.unwrap_or_else(Reply::Error)
     }
 
-    /// Runs writes in order through the log: one reply each, or one error for all.
+    /// Whether writes and reads that a client has sent together are to go through the log together. Otherwise each run of
+    /// the one waits for the run of the other before it; but where few change over, or replies may be large, that is less
+    /// work, and whoever reads from its own node wants no other's state.
+    pub fn go_together(&self, client: &Client, commands: &[Command]) -> bool {
+        let changes = commands.windows(2).filter(|pair| pair[0].is_read() != pair[1].is_read()).count();
+        changes >= TOGETHER_CHANGES_MIN
+            && commands.len() <= TOGETHER_COMMANDS_MAX
+            && client.weight() == Weight::Light
+            && !client.reads_here()
+    }
+
+    /// Runs writes, and reads among them, in order through the log: one reply each, or one error for all.
     pub async fn write(&self, client: &mut Client, commands: Vec<Command>) -> Result<Replies, ErrorReply> {
         let count = commands.len();
+        let has_reads = commands.iter().any(Command::is_read);
         let replies = self.outcome(count, self.backend.propose(commands).await)?;
         client.note_seen(replies.index());
+        if has_reads {
+            client.note_replies(replies.bytes());
+        }
         Ok(replies)
     }
 

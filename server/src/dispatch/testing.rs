@@ -57,7 +57,7 @@ struct State {
 }
 
 impl Fake {
-    /// `w3` for a proposal of three, `r1` for a read of one, `b0` for a barrier.
+    /// `w3` for a proposal of three writes, `m3` for one with reads among them, `r1` for a read of one, `b0` for a barrier.
     pub(crate) fn batches(&self) -> Vec<String> {
         self.lock().batches.clone()
     }
@@ -74,6 +74,11 @@ impl Fake {
         if has_leader {
             state.leaders.send_replace(Some((2, node(2))));
         }
+    }
+
+    pub(super) fn propose(&self, commands: &[Command]) -> Result<Replies, raft::Error> {
+        let kind = if commands.iter().any(Command::is_read) { 'm' } else { 'w' };
+        self.run(kind, commands)
     }
 
     pub(super) fn run(&self, kind: char, commands: &[Command]) -> Result<Replies, raft::Error> {

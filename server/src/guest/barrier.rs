@@ -1,66 +1,97 @@
-//! The write barrier: the first write to a protected chunk of a memory becomes a call of its `Tracking`.
+//! The write barrier: the first write to a protected part of a memory becomes a call of who watches it.
 //!
 //! The kernel reports such a write as SIGSEGV, whether the guest's code or the host's wrote. The handler here finds the
-//! memory by its address and has the chunk opened; the write is then repeated. Every other SIGSEGV goes on to whoever
+//! memory by its address and has the part opened; the write is then repeated. Every other SIGSEGV goes on to whoever
 //! handled them before: wasmtime, for guests that leave their memory, and Rust's own for stacks that overflow.
 //!
 //! Everything that the handler calls is safe in one: atomics, `mprotect`, `pread` and `pwrite`.
 #![expect(unsafe_code, reason = "signal handlers are installed and called by pointer; nothing outside handles them")]
 
-use super::tracking::Tracking;
+use std::ops::Range;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// Memories with a barrier at the same time: one or two for each machine of the process.
+/// Memories with a barrier at the same time: a few for each machine of the process.
 const SLOTS: usize = 256;
+
+/// Who is asked when something protected is written to.
+pub(super) trait Watched {
+    /// Where it may be.
+    fn addresses(&self) -> Range<usize>;
+
+    /// Lets the guest write at this address, which is among them; false if nothing here kept it from that. It is called
+    /// by a signal handler, on the thread that runs the guest.
+    fn open_at(&self, address: usize) -> bool;
+}
 
 struct Slot {
     start: AtomicUsize,
     end: AtomicUsize,
-    tracking: AtomicPtr<Tracking>,
+    watched: AtomicPtr<()>,
+    /// An `OpenAt` for what `watched` points to.
+    open_at: AtomicPtr<()>,
 }
 
+type OpenAt = unsafe fn(*const (), usize) -> bool;
+
 static TABLE: [Slot; SLOTS] = [const {
-    Slot { start: AtomicUsize::new(0), end: AtomicUsize::new(0), tracking: AtomicPtr::new(std::ptr::null_mut()) }
+    Slot {
+        start: AtomicUsize::new(0),
+        end: AtomicUsize::new(0),
+        watched: AtomicPtr::new(std::ptr::null_mut()),
+        open_at: AtomicPtr::new(std::ptr::null_mut()),
+    }
 }; SLOTS];
 
 /// Who handled SIGSEGV before.
 static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 
-/// As long as it lives, writes to protected chunks are reported to the tracking.
-pub(super) struct Barrier {
+/// As long as it lives, writes to what is protected are reported.
+pub(super) struct Barrier<T> {
     slot: &'static Slot,
-    tracking: Arc<Tracking>,
+    watched: Arc<T>,
 }
 
-impl Barrier {
+impl<T: Watched> Barrier<T> {
     /// `None` if the system or the table has no room for it.
-    pub(super) fn new(tracking: Arc<Tracking>) -> Option<Barrier> {
+    pub(super) fn new(watched: Arc<T>) -> Option<Barrier<T>> {
         if !install() {
             return None;
         }
-        let pointer = Arc::as_ptr(&tracking).cast_mut();
+        let pointer = Arc::as_ptr(&watched).cast_mut().cast();
         let free = |slot: &&'static Slot| {
             let (old, new) = (std::ptr::null_mut(), pointer);
-            slot.tracking.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            slot.watched.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         };
         let slot = TABLE.iter().find(free)?;
-        let (start, end) = tracking.addresses();
+        let open_at: OpenAt = open_at::<T>;
+        slot.open_at.store(open_at as *mut (), Ordering::Relaxed);
+        let Range { start, end } = watched.addresses();
         slot.start.store(start, Ordering::Relaxed);
         slot.end.store(end, Ordering::Release);
-        Some(Barrier { slot, tracking })
-    }
-
-    pub(super) fn tracking(&self) -> &Arc<Tracking> {
-        &self.tracking
+        Some(Barrier { slot, watched })
     }
 }
 
-impl Drop for Barrier {
+impl<T> Barrier<T> {
+    pub(super) fn watched(&self) -> &Arc<T> {
+        &self.watched
+    }
+}
+
+/// # Safety
+/// `watched` points to a `T` that lives.
+unsafe fn open_at<T: Watched>(watched: *const (), address: usize) -> bool {
+    // SAFETY: by the contract above.
+    let watched = unsafe { &*watched.cast::<T>() };
+    // The table may have been read while it changed.
+    watched.addresses().contains(&address) && watched.open_at(address)
+}
+
+impl<T> Drop for Barrier<T> {
     fn drop(&mut self) {
         self.slot.end.store(0, Ordering::Relaxed);
-        self.slot.start.store(0, Ordering::Relaxed);
-        self.slot.tracking.store(std::ptr::null_mut(), Ordering::Release);
+        self.slot.watched.store(std::ptr::null_mut(), Ordering::Release);
     }
 }
 
@@ -94,9 +125,13 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
         if !(start..end).contains(&address) {
             continue;
         }
-        // SAFETY: only the thread that owns the memory writes to it, and it is here and not in `Barrier::drop`.
-        let tracking = unsafe { slot.tracking.load(Ordering::Acquire).as_ref() };
-        if tracking.is_some_and(|tracking| tracking.open_at(address)) {
+        let (watched, open_at) = (slot.watched.load(Ordering::Acquire), slot.open_at.load(Ordering::Relaxed));
+        if watched.is_null() || open_at.is_null() {
+            continue;
+        }
+        // SAFETY: `new` stored an `OpenAt`. Only the thread that owns the memory writes to it, and it is here and not in
+        // `Barrier::drop`, so what is watched lives.
+        if unsafe { std::mem::transmute::<*mut (), OpenAt>(open_at)(watched, address) } {
             return;
         }
     }

@@ -100,6 +100,8 @@ pub struct Instance {
     uses_resources: bool,
     /// Where the guest was when the last call failed.
     backtrace: Backtrace,
+    /// Those of the writer that this is a view of.
+    shown_globals: Vec<u8>,
 }
 
 /// What an instance is made of.
@@ -170,6 +172,7 @@ impl Instance {
             keepers,
             uses_resources: parts.uses_resources,
             backtrace: Backtrace::default(),
+            shown_globals: Vec::new(),
         })
     }
 
@@ -395,7 +398,12 @@ impl Instance {
     /// Makes this instance a private view of `writer` as it stands. False when it has grown past the writer, or has had
     /// more handles, and a fresh one is needed.
     pub fn view(&mut self, writer: &mut Instance) -> Result<bool, Fault> {
-        let globals = writer.save_globals()?;
+        self.shown_globals = writer.save_globals()?;
+        self.view_again(writer)
+    }
+
+    /// The same for a writer that has not changed since then.
+    pub fn view_again(&mut self, writer: &Instance) -> Result<bool, Fault> {
         if !self.set_handles(writer.handles())? {
             return Ok(false);
         }
@@ -407,10 +415,13 @@ impl Instance {
             let is_view = own == others && self.memories[index].is_whole_view();
             self.grow_to(index, others as u64)?;
             let memory = &self.memories[index];
-            let shown = if is_view { memory.refresh() } else { memory.become_view_of(&writer.memories[index]) };
+            let writers = &writer.memories[index];
+            let shown = if is_view { memory.refresh(writers) } else { memory.become_view_of(writers) };
             shown.map_err(|error| Fault::because("mapping the machine's memory for reads failed", error))?;
         }
+        let globals = std::mem::take(&mut self.shown_globals);
         self.load_globals(&globals)?;
+        self.shown_globals = globals;
         let source = writer.source.lock().for_reads();
         *self.source.lock() = source;
         Ok(true)

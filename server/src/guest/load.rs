@@ -169,6 +169,11 @@ impl Guest {
         Instance::new(&Parts { engine, pre, plan, uses_resources, log_lines_per_second }, limits, Source::default())
     }
 
+    /// Whether it uses WASI's resources. They wait in a runtime of their own, so a thread that has one may not run the guest.
+    pub fn uses_resources(&self) -> bool {
+        self.uses_resources
+    }
+
     pub fn description(&self) -> &Arc<Description> {
         &self.description
     }

@@ -9,6 +9,7 @@
 use super::barrier::Barrier;
 use super::pages::{PAGE_BYTES, Pages, each_data, each_nonzero, read_all, write_all};
 use super::tracking::{Buffers, CHUNK_BYTES, Tracking};
+use super::view::View;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, munmap};
@@ -30,7 +31,9 @@ pub(super) struct Memory {
     /// How much of it shows the other's pages; what it grew by since is its own.
     viewed_bytes: AtomicUsize,
     /// Once there has been an image of it.
-    barrier: Mutex<Option<Barrier>>,
+    barrier: Mutex<Option<Barrier<Tracking>>>,
+    /// While it shows another's pages.
+    view: Mutex<Option<Barrier<View>>>,
 }
 
 // SAFETY: the mapping belongs to this value until it is dropped. Its content is only touched by the thread that
@@ -59,6 +62,7 @@ impl Memory {
             is_view: AtomicBool::new(false),
             viewed_bytes: AtomicUsize::new(0),
             barrier: Mutex::default(),
+            view: Mutex::default(),
         };
         memory.grow(bytes)?;
         Ok(memory)
@@ -100,12 +104,15 @@ impl Memory {
     }
 
     fn tracking(&self) -> Option<Arc<Tracking>> {
-        lock(&self.barrier).as_ref().map(|barrier| Arc::clone(barrier.tracking()))
+        lock(&self.barrier).as_ref().map(|barrier| Arc::clone(barrier.watched()))
     }
 
     /// Reads the content at `offset` into the whole of `into`.
     pub(super) fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), Errno> {
-        read_all(&self.file(), into, offset as u64)
+        let from = self.content_at(offset, into.len())?;
+        // SAFETY: the guest does not run, and what is mapped for it can be read.
+        unsafe { std::ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) };
+        Ok(())
     }
 
     #[cfg(test)]
@@ -115,9 +122,20 @@ impl Memory {
         content
     }
 
-    /// Copies `source` to `offset`. The caller sees to it that it fits.
+    /// Copies `source` to `offset`.
     pub(super) fn write(&self, offset: usize, source: &[u8]) -> Result<(), Errno> {
-        write_all(&self.file(), source, offset as u64)
+        let to = self.content_at(offset, source.len())?;
+        // SAFETY: as above; a part that is protected is opened by the barrier.
+        unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), to, source.len()) };
+        Ok(())
+    }
+
+    /// Where these bytes are mapped; an error unless the memory has them all.
+    fn content_at(&self, offset: usize, length: usize) -> Result<*mut u8, Errno> {
+        match offset.checked_add(length) {
+            Some(end) if end <= self.bytes() => Ok(self.at(offset).cast()),
+            _ => Err(Errno::FAULT),
+        }
     }
 
     /// Marks the memory as it is now for `pages()` to follow, which they have done when the work returned here is done.
@@ -164,7 +182,7 @@ impl Memory {
         }
         *barrier = Barrier::new(Arc::new(Tracking::new(self.base, bytes, file, Arc::clone(pages))));
         match barrier.as_ref() {
-            Some(barrier) => barrier.tracking().mark_clean(),
+            Some(barrier) => barrier.watched().mark_clean(),
             // Every image is then a copy of the whole.
             None => Ok(()),
         }
@@ -225,18 +243,15 @@ impl Memory {
     /// Shows the pages of `writer`, which has the same size, from now on.
     pub(super) fn become_view_of(&self, writer: &Memory) -> Result<(), Errno> {
         assert_eq!(self.bytes(), writer.bytes(), "a view is grown to the writer's size first");
+        let mut view = lock(&self.view);
+        *view = None;
         if self.bytes() > 0 {
+            *view = Barrier::new(Arc::new(View::new(self.base, self.bytes())));
+            // Where nobody can be told of writes, all of it is made anew each time.
+            let protection = if view.is_some() { ProtFlags::READ } else { ProtFlags::READ | ProtFlags::WRITE };
+            let flags = MapFlags::FIXED | MapFlags::NORESERVE | MapFlags::PRIVATE;
             // SAFETY: the range lies in this value's reservation and replaces its own mapping.
-            unsafe {
-                mmap(
-                    self.at(0),
-                    self.bytes(),
-                    ProtFlags::READ | ProtFlags::WRITE,
-                    MapFlags::FIXED | MapFlags::NORESERVE | MapFlags::PRIVATE,
-                    writer.file(),
-                    0,
-                )?
-            };
+            unsafe { mmap(self.at(0), self.bytes(), protection, flags, writer.file(), 0)? };
         }
         self.is_view.store(true, Ordering::Relaxed);
         self.viewed_bytes.store(self.bytes(), Ordering::Relaxed);
@@ -248,14 +263,22 @@ impl Memory {
         self.is_view.load(Ordering::Relaxed) && self.viewed_bytes.load(Ordering::Relaxed) == self.bytes()
     }
 
-    /// Drops what was written to this view, so that it shows the writer's pages as they are.
-    pub(super) fn refresh(&self) -> Result<(), Errno> {
-        debug_assert!(self.is_whole_view());
+    /// Drops what was written to this view of all of `writer`, so that it shows the writer's pages as they are.
+    pub(super) fn refresh(&self, writer: &Memory) -> Result<(), Errno> {
+        debug_assert!(self.is_whole_view() && self.bytes() == writer.bytes());
         if self.bytes() == 0 {
             return Ok(());
         }
-        // SAFETY: the mapping is private, so only this view's own changes are lost.
-        unsafe { madvise(self.at(0), self.bytes(), Advice::LinuxDontNeed) }
+        let is_done = lock(&self.view).as_ref().map(|view| {
+            // SAFETY: both are mapped as long as their values live, and are of the same size.
+            unsafe { view.watched().refresh(writer.base) }
+        });
+        match is_done {
+            Some(true) => Ok(()),
+            Some(false) => self.become_view_of(writer),
+            // SAFETY: the mapping is private, so only this view's own changes are lost.
+            None => unsafe { madvise(self.at(0), self.bytes(), Advice::LinuxDontNeed) },
+        }
     }
 }
 
@@ -267,6 +290,7 @@ impl Drop for Memory {
     fn drop(&mut self) {
         // No handler may look at what is about to go.
         *lock(&self.barrier) = None;
+        *lock(&self.view) = None;
         // SAFETY: the mapping is this value's own, and wasmtime has dropped its `LinearMemory` or never uses it again.
         if let Err(error) = unsafe { munmap(self.base.cast(), self.reserved) } {
             tracing::warn!(%error, "unmapping a guest's memory failed");
@@ -375,7 +399,7 @@ mod tests {
         poke(&view, 10, b"own");
         assert_eq!(&read(&writer, 10), b"old");
         poke(&writer, 10, b"new");
-        view.refresh().unwrap();
+        view.refresh(&writer).unwrap();
         assert_eq!(&read(&view, 10), b"new");
 
         view.grow(1 << 17).unwrap();
@@ -384,6 +408,42 @@ mod tests {
         poke(&writer, 1 << 16, b"far");
         view.become_view_of(&writer).unwrap();
         assert_eq!(&read(&view, 1 << 16), b"far");
+    }
+
+    /// However much of it was written to, and however often it was refreshed: the view is what the writer is.
+    #[test]
+    fn a_view_is_the_writer_again_after_each_refresh() {
+        const PAGES: usize = 400;
+        let writer = Memory::new(PAGES * PAGE_BYTES, 1 << 24).unwrap();
+        let view = Memory::new(PAGES * PAGE_BYTES, 1 << 24).unwrap();
+        view.become_view_of(&writer).unwrap();
+        let mut state = 1_u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let whole = |memory: &Memory| -> Vec<u8> {
+            // SAFETY: tests look at what is mapped.
+            unsafe { std::slice::from_raw_parts(memory.base, memory.bytes()) }.to_vec()
+        };
+        for round in 0..600_u32 {
+            let hot = 20 + round as usize / 200;
+            for _ in 0..3 {
+                poke(&writer, random(PAGES) * PAGE_BYTES + random(4000), &round.to_le_bytes());
+                poke(&view, (hot + random(8)) * PAGE_BYTES + random(4000), b"own");
+            }
+            match round % 100 {
+                // A large reply, at the end of the memory.
+                50 => (300..PAGES).for_each(|page| poke(&view, page * PAGE_BYTES, b"own")),
+                // Here and there.
+                75 => (0..PAGES).step_by(9).for_each(|page| poke(&view, page * PAGE_BYTES, b"own")),
+                _ => {}
+            }
+            let before = whole(&writer);
+            view.refresh(&writer).unwrap();
+            assert!(whole(&view) == before, "round {round}");
+            assert!(whole(&writer) == before, "round {round}: the view has written to the writer");
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub(crate) mod testing;
 mod tests;
 mod tokens;
 mod tracking;
+mod view;
 mod wasi;
 
 pub use crate::settings::Limits;
@@ -48,6 +49,8 @@ pub use pages::{PAGE_BYTES, Pages};
 pub use portable::PortableError;
 pub use source::Source;
 
+use std::cell::Cell;
+
 const HANDLER: &str = "uhaha:machine/handler@0.1.0";
 const BATCH: &str = "uhaha:machine/batch@0.1.0";
 const TICKER: &str = "uhaha:machine/ticker@0.1.0";
@@ -62,6 +65,20 @@ pub fn on_guest_thread<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> 
         let working = thread.spawn_scoped(scope, work)?;
         working.join().map_err(|_| std::io::Error::other(format!("the thread {name} panicked")))
     })
+}
+
+thread_local! {
+    static IS_GUEST_THREAD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// To be called on a thread whose stack is `THREAD_STACK_BYTES`, so that guests may run on it.
+pub fn declare_guest_thread() {
+    IS_GUEST_THREAD.set(true);
+}
+
+/// Whether this thread was declared one that guests may run on.
+pub fn is_guest_thread() -> bool {
+    IS_GUEST_THREAD.get()
 }
 
 /// Bytes as lower-case hexadecimal digits.

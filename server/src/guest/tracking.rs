@@ -12,6 +12,7 @@
 //! `mark` are called by the one thread that runs the guest, `copy` by any.
 #![expect(unsafe_code, reason = "changing the protection of a memory is what this file is for")]
 
+use super::barrier::Watched;
 use super::detached::Detached;
 use super::pages::{MEMORY_BYTES_MAX, Pages, read_all, write_all};
 use rustix::io::Errno;
@@ -70,6 +71,18 @@ impl Default for Buffers {
     }
 }
 
+impl Watched for Tracking {
+    fn addresses(&self) -> Range<usize> {
+        self.start..self.start + MEMORY_BYTES_MAX
+    }
+
+    fn open_at(&self, address: usize) -> bool {
+        let offset = address - self.start;
+        let inside = offset < self.bytes.load(Ordering::Relaxed);
+        inside && self.states[offset / CHUNK_BYTES].load(Ordering::Acquire) != DIRTY && self.open(offset / CHUNK_BYTES)
+    }
+}
+
 impl Tracking {
     /// Of a memory whose every chunk is writable, and differs from the pages or may do so.
     pub(super) fn new(start: *mut u8, bytes: usize, file: Arc<OwnedFd>, pages: Arc<Pages>) -> Tracking {
@@ -83,11 +96,6 @@ impl Tracking {
             detached: Mutex::default(),
             buffers: UnsafeCell::default(),
         }
-    }
-
-    /// Where the memory can be, for the barrier.
-    pub(super) fn addresses(&self) -> (usize, usize) {
-        (self.start, self.start + MEMORY_BYTES_MAX)
     }
 
     pub(super) fn pages(&self) -> &Arc<Pages> {
@@ -207,13 +215,6 @@ impl Tracking {
                 }
             }
         }
-    }
-
-    /// Lets the guest write to the chunk of this address; false if that was not what kept it from writing.
-    pub(super) fn open_at(&self, address: usize) -> bool {
-        let offset = address - self.start;
-        let inside = offset < self.bytes.load(Ordering::Relaxed);
-        inside && self.states[offset / CHUNK_BYTES].load(Ordering::Acquire) != DIRTY && self.open(offset / CHUNK_BYTES)
     }
 
     fn open(&self, chunk: usize) -> bool {

@@ -23,6 +23,11 @@ impl Awaited {
         }
     }
 
+    /// Whether somebody waits for the replies of a request.
+    pub(super) fn awaits(&self, request: u64) -> bool {
+        self.lock().contains_key(&request)
+    }
+
     /// The request was applied, and what it replied here is not to be told.
     pub(super) fn forget_one(&self, request: u64) {
         self.lock().remove(&request);

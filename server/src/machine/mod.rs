@@ -10,6 +10,7 @@ mod checkpoint;
 mod digest;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod lending;
 mod obedience;
 mod offline;
 #[cfg(feature = "figures")]
@@ -34,18 +35,20 @@ pub use portable::{Imported, import};
 pub use standing::{Standing, Verdict};
 pub use start::{Options, StartError};
 pub use trap::Trap;
+pub use worker::Readable;
 
 use crate::command::Command;
 use crate::digest::Digests;
 use crate::fault::{Alarm, Fault};
-use crate::guest::Guest;
 use crate::guest::spec::{Description, ModuleInfo};
-use crate::replies::Answered;
+use crate::guest::{self, Guest};
+use crate::replies::{Answered, Replies};
 use crate::settings::Settings;
 use crate::storage::snapshots::{SnapshotInfo, Snapshots};
 use crate::type_config::LogId;
 use awaited::Awaited;
 use digest::{Comparison, Ring};
+use lending::Lending;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -119,6 +122,7 @@ struct Shared {
     /// As in the status, for those who wait for it to change.
     standing: watch::Sender<Standing>,
     alarm: Alarm,
+    lending: Lending,
 }
 
 impl Shared {
@@ -142,6 +146,22 @@ impl Machine {
     /// What they change is thrown away. Nothing while the state is known to be wrong.
     pub async fn read(&self, commands: Vec<Command>, most: usize) -> Result<Option<Answered>, Fault> {
         self.job(|answer| Job::Read { commands, most, answer }).await
+    }
+
+    /// Runs read commands as `read` does, but on the caller's thread and at once: if the apply thread has nothing to do, if
+    /// the state is one that `suits`, and if they are short. Otherwise nothing is run, and `read` is the way.
+    pub fn read_now(&self, commands: &[Command], suits: impl FnOnce(&Readable<'_>) -> bool) -> Option<Replies> {
+        if !guest::is_guest_thread() {
+            return None;
+        }
+        let read = self.shared.lending.with(|worker| match worker.readable() {
+            Some(readable) if suits(&readable) => worker.read_short(commands),
+            _ => Ok(None),
+        });
+        read?.unwrap_or_else(|fault| {
+            self.shared.alarm.raise(&fault);
+            None
+        })
     }
 
     pub fn status(&self) -> Status {

@@ -83,7 +83,7 @@ impl Offline {
             EntryPayload::Blank => (Content::Blank, Replies::default()),
             EntryPayload::Membership(membership) => (Content::Membership(members(membership)), Replies::default()),
             EntryPayload::Normal(proposal) => {
-                let replies = self.replica.apply(index, proposal)?;
+                let replies = self.replica.apply(index, proposal, true)?;
                 let undecodable =
                     |error| Fault::because(format!("the entry at index {index} cannot be decoded"), error);
                 let (header, commands) = proposal.decode().map_err(undecodable)?;

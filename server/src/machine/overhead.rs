@@ -54,7 +54,7 @@ impl Bare {
         match &mut self.0 {
             Kind::Partial(partial) => partial.apply(index, proposal),
             Kind::Replica(replica) => {
-                let replies = replica.apply(index, proposal)?;
+                let replies = replica.apply(index, proposal, true)?;
                 digest_aside(replica.take_marked(), index)?;
                 Ok(replies)
             }

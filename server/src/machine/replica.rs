@@ -6,6 +6,11 @@
 //! leaves no trace, and all of it happens alike on every replica and on every replay, because it depends on the log
 //! alone. That includes the limits: a proposal sets them (`obedience`).
 
+mod reads;
+
+#[cfg(test)]
+pub(super) use reads::LONG_TURNS;
+
 use super::checkpoint::{Checkpoint, Journal};
 use super::digest;
 use super::obedience;
@@ -18,6 +23,7 @@ use crate::proposal::{Header, Proposal};
 use crate::replies::Replies;
 use crate::resp3::{PutToken, Token};
 use crate::settings::Settings;
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -28,6 +34,10 @@ pub(super) struct Replica {
     commands: BTreeMap<Vec<u8>, u32>,
     writer: Instance,
     reader: Option<Instance>,
+    /// Whether the reader is a view of the state as it stands, but for what the last reads have changed.
+    is_shown: bool,
+    /// Of each command of the description, how often it is not tried as a short read.
+    long: Vec<u8>,
     base: Checkpoint,
     journal: Journal,
     /// Time of the first entry ever applied; 0 before.
@@ -52,16 +62,14 @@ pub(super) struct Replica {
     last_trap: Option<Arc<Trap>>,
 }
 
-/// What the replies of reads that are run together may be, but for a single larger one.
-const READ_REPLIES_BYTES_MAX: u64 = 4 << 20;
-/// How much the guest's memory may grow while they are made. It is the reader's own, and given back.
-const READ_GROWTH_BYTES_MAX: u64 = 32 << 20;
-
-/// What a run of steps wrote: RESP3 values and where they end.
+/// What a run of steps replied: RESP3 values and where they end.
 #[derive(Default)]
 struct Output {
     bytes: Vec<u8>,
     ends: Vec<u32>,
+    /// Replies of reads among them, and how many of the others come before. They are apart, for no replica knows what they
+    /// were on another.
+    reads: Vec<(usize, Replies)>,
 }
 
 impl Output {
@@ -71,7 +79,20 @@ impl Output {
     }
 
     fn replies(self) -> Replies {
-        Replies::new(self.bytes.into(), self.ends)
+        if self.reads.is_empty() {
+            return Replies::new(self.bytes.into(), self.ends);
+        }
+        let mut all = Output::default();
+        let writes = Replies::new(self.bytes.into(), self.ends);
+        let mut writes = writes.iter();
+        let mut done = 0;
+        for (before, reads) in &self.reads {
+            writes.by_ref().take(before - done).for_each(|reply| all.push(reply.as_bytes()));
+            reads.iter().for_each(|reply| all.push(reply.as_bytes()));
+            done = *before;
+        }
+        writes.for_each(|reply| all.push(reply.as_bytes()));
+        all.replies()
     }
 }
 
@@ -98,6 +119,8 @@ impl Replica {
             commands,
             writer,
             reader: None,
+            is_shown: false,
+            long: vec![0; guest.description().commands.len()],
             boot: base.boot,
             ticking: base.ticking,
             digests: base.digests,
@@ -172,8 +195,9 @@ impl Replica {
         self.writer.set_silent(silent);
     }
 
-    /// Applies the proposal of the entry at `index`.
-    pub(super) fn apply(&mut self, index: u64, proposal: &Proposal) -> Result<Replies, Fault> {
+    /// Applies the proposal of the entry at `index`. Reads that stand in it are run if somebody `wants_reads`; otherwise each
+    /// has null for a reply.
+    pub(super) fn apply(&mut self, index: u64, proposal: &Proposal, wants_reads: bool) -> Result<Replies, Fault> {
         let undecodable = |error| Fault::because(format!("the entry at index {index} cannot be decoded"), error);
         let (header, commands) = proposal.decode().map_err(undecodable)?;
         if !self.is_stand_in {
@@ -187,7 +211,7 @@ impl Replica {
         self.ticks += u64::from(header.seed.is_some());
         // If it fails, it is run again.
         self.writer.hold_lines();
-        let output = match self.run(&header, &commands) {
+        let output = match self.run(&header, &commands, wants_reads) {
             Ok(output) => {
                 self.writer.release_lines();
                 self.fuel += self.writer.take_fuel();
@@ -196,7 +220,7 @@ impl Replica {
             }
             Err(failure) => {
                 failure.while_applying()?;
-                self.run_carefully(index, &header, &commands)?
+                self.run_carefully(index, &header, &commands, wants_reads)?
             }
         };
         let running = digest::running(self.digests.running, index, proposal.as_bytes(), &output.bytes);
@@ -224,6 +248,7 @@ impl Replica {
     /// See `Instance::corrupt`.
     #[cfg(debug_assertions)]
     pub(super) fn corrupt(&mut self, pattern: &[u8]) -> usize {
+        self.is_shown = false;
         self.writer.corrupt(pattern)
     }
 
@@ -252,29 +277,63 @@ impl Replica {
         Ok(copy)
     }
 
-    /// Runs all commands in one call of the guest, if it can take that.
-    fn run(&mut self, header: &Header, commands: &[Command]) -> Result<Output, Failure> {
+    /// Runs all commands between two reads in one call of the guest, if it can take that.
+    fn run(&mut self, header: &Header, commands: &[Command], wants_reads: bool) -> Result<Output, Failure> {
         self.begin(header);
         if header.seed.is_some() {
             self.ticking = self.writer.tick()?;
         }
         // A command may start what the tick before it knew nothing of.
         self.ticking |= !commands.is_empty();
+        let mut output = Output::default();
+        for part in commands.chunk_by(|one, next| one.is_read() == next.is_read()) {
+            match part.first().is_some_and(Command::is_read) {
+                true => self.run_reads(part, wants_reads, &mut output).map_err(Failure::Host)?,
+                false => self.run_writes(part, &mut output)?,
+            }
+        }
+        Ok(output)
+    }
+
+    fn run_writes(&mut self, commands: &[Command], output: &mut Output) -> Result<(), Failure> {
+        self.is_shown = false;
         let positions: Vec<Option<u32>> = commands.iter().map(|command| self.position(command)).collect();
         let calls: Vec<Call<'_>> = positions
             .iter()
             .zip(commands)
             .filter_map(|(position, command)| position.map(|position| Call { command: position, args: command.args() }))
             .collect();
-        let mut output = Output::default();
-        if calls.is_empty() && commands.is_empty() {
-            return Ok(output);
+        if calls.len() == commands.len() {
+            return self.writer.run(&calls, &mut output.bytes, &mut output.ends);
         }
-        self.writer.run(&calls, &mut output.bytes, &mut output.ends)?;
-        if calls.len() < commands.len() {
-            output = with_unknown(&output, &positions, commands);
+        let mut known = Output::default();
+        self.writer.run(&calls, &mut known.bytes, &mut known.ends)?;
+        with_unknown(&known, &positions, commands).replies().iter().for_each(|reply| output.push(reply.as_bytes()));
+        Ok(())
+    }
+
+    /// Runs reads where they stand among the writes of an entry. Together their replies have the limit that those of the
+    /// writes have.
+    fn run_reads(&mut self, commands: &[Command], wanted: bool, output: &mut Output) -> Result<(), Fault> {
+        let (before, limit) = (output.ends.len(), self.limits().replies_bytes_max);
+        let mut left = commands;
+        while let Some(command) = left.first() {
+            let bytes = output.reads.iter().map(|(_, replies)| replies.bytes() as u64).sum();
+            let replies = if !wanted {
+                Replies::new(Bytes::from_static(b"_\r\n"), vec![3])
+            } else if bytes > limit {
+                let failure = Failure::TooBig { bytes, limit };
+                let trap = Trap::new(Some(command), None, &failure, &Backtrace::default(), self.now());
+                let reply = self.note_trap(trap);
+                let end = reply.len() as u32;
+                Replies::new(reply.into(), vec![end])
+            } else {
+                self.read(left)?
+            };
+            left = left.get(replies.len().max(1)..).unwrap_or_default();
+            output.reads.push((before, replies));
         }
-        Ok(output)
+        Ok(())
     }
 
     /// Goes back to the state before the proposal and runs its steps one at a time, leaving out those that fail.
@@ -282,7 +341,13 @@ impl Replica {
     /// After a failure the steps that succeeded since the base are repeated and the base moves up behind them, so
     /// every step runs at most three times however many fail. At the end the base is the state after the proposal: the
     /// journal only ever holds proposals that ran in one call.
-    fn run_carefully(&mut self, index: u64, header: &Header, commands: &[Command]) -> Result<Output, Fault> {
+    fn run_carefully(
+        &mut self,
+        index: u64,
+        header: &Header,
+        commands: &[Command],
+        wants_reads: bool,
+    ) -> Result<Output, Fault> {
         self.rewind()?;
         self.begin(header);
         self.checkpoint()?;
@@ -291,7 +356,7 @@ impl Replica {
         let first = usize::from(header.seed.is_none());
         for step in first..=commands.len() {
             let (bytes, ends) = (output.bytes.len(), output.ends.len());
-            let failure = match self.step(step, commands, &mut output) {
+            let failure = match self.step(step, commands, wants_reads, &mut output) {
                 Ok(()) => {
                     self.fuel += self.writer.take_fuel();
                     since_base.push(step);
@@ -322,12 +387,22 @@ impl Replica {
     }
 
     /// Step 0 is the tick, step n is command n - 1.
-    fn step(&mut self, step: usize, commands: &[Command], output: &mut Output) -> Result<(), Failure> {
+    fn step(
+        &mut self,
+        step: usize,
+        commands: &[Command],
+        wants_reads: bool,
+        output: &mut Output,
+    ) -> Result<(), Failure> {
         let Some(number) = step.checked_sub(1) else {
             self.ticking = self.writer.tick()?;
             return Ok(());
         };
         let command = &commands[number];
+        if command.is_read() {
+            return self.run_reads(std::slice::from_ref(command), wants_reads, output).map_err(Failure::Host);
+        }
+        self.is_shown = false;
         let Some(position) = self.position(command) else {
             output.push(&unknown(command));
             return Ok(());
@@ -339,7 +414,7 @@ impl Replica {
         self.writer.set_silent(true);
         for step in steps {
             // Each reply is the one that stands in the output already.
-            let repeated = self.step(*step, commands, &mut Output::default());
+            let repeated = self.step(*step, commands, false, &mut Output::default());
             repeated.map_err(|failure| Fault::because("what succeeded before failed when it was repeated", failure))?;
         }
         self.writer.set_silent(self.silent);
@@ -348,6 +423,7 @@ impl Replica {
     }
 
     fn begin(&mut self, header: &Header) {
+        self.is_shown = false;
         if self.boot == 0 {
             self.boot = header.stamp;
         }
@@ -372,7 +448,7 @@ impl Replica {
         for proposal in journal.proposals() {
             let (header, commands) =
                 proposal.decode().map_err(|error| Fault::because("the journal cannot be decoded", error))?;
-            let again = self.run(&header, &commands);
+            let again = self.run(&header, &commands, false);
             again.map_err(|failure| Fault::because("what succeeded before failed when it was repeated", failure))?;
         }
         self.writer.set_silent(self.silent);
@@ -404,88 +480,6 @@ impl Replica {
             Some(position) => Some(*position),
             None => self.commands.get(&command.name().to_ascii_uppercase()).copied(),
         }
-    }
-
-    /// Runs reads on a private view of the state.
-    pub(super) fn read(&mut self, commands: &[Command]) -> Result<Replies, Fault> {
-        let positions: Vec<Option<u32>> = commands.iter().map(|command| self.position(command)).collect();
-        let calls: Vec<Call<'_>> = positions
-            .iter()
-            .zip(commands)
-            .filter_map(|(position, command)| position.map(|position| Call { command: position, args: command.args() }))
-            .collect();
-        let mut output = Output::default();
-        if !calls.is_empty() {
-            let limits = if calls.len() > 1 { self.limits_of_reads() } else { self.limits() };
-            let reader = self.fresh_reader()?;
-            reader.set_limits(limits);
-            reader.hold_lines();
-            match reader.run(&calls, &mut output.bytes, &mut output.ends) {
-                Ok(()) => reader.release_lines(),
-                Err(Failure::Host(fault)) => return Err(fault),
-                Err(_) => {
-                    self.reader = None;
-                    let known = commands.iter().zip(&positions).filter(|(_, position)| position.is_some());
-                    output = self.read_one_by_one(&calls, known.map(|(command, _)| command))?;
-                }
-            }
-        }
-        if calls.len() < commands.len() {
-            output = with_unknown(&output, &positions, commands);
-        }
-        Ok(output.replies())
-    }
-
-    /// What a call with many commands may take: those whose replies are large are run again, one by one.
-    fn limits_of_reads(&self) -> Limits {
-        let limits = self.limits();
-        Limits {
-            memory_bytes_max: limits.memory_bytes_max.min(self.writer.memory_bytes() + READ_GROWTH_BYTES_MAX),
-            replies_bytes_max: limits.replies_bytes_max.min(READ_REPLIES_BYTES_MAX),
-            ..limits
-        }
-    }
-
-    /// Up to the first whose reply makes all together too large.
-    fn read_one_by_one<'a>(
-        &mut self,
-        calls: &[Call<'_>],
-        commands: impl Iterator<Item = &'a Command>,
-    ) -> Result<Output, Fault> {
-        let mut output = Output::default();
-        let limits = self.limits();
-        for (call, command) in calls.iter().zip(commands) {
-            if output.bytes.len() as u64 > READ_REPLIES_BYTES_MAX {
-                break;
-            }
-            let mut one = Output::default();
-            let reader = self.fresh_reader()?;
-            reader.set_limits(limits);
-            let failure = match reader.run(&[*call], &mut one.bytes, &mut one.ends) {
-                Ok(()) => {
-                    output.push(&one.bytes);
-                    continue;
-                }
-                Err(Failure::Host(fault)) => return Err(fault),
-                Err(failure) => failure,
-            };
-            // It is left in the middle of the failed read.
-            let backtrace = self.reader.take().map_or_else(Backtrace::default, |reader| reader.backtrace().clone());
-            output.push(&self.note_trap(Trap::new(Some(command), None, &failure, &backtrace, self.now())));
-        }
-        Ok(output)
-    }
-
-    fn fresh_reader(&mut self) -> Result<&mut Instance, Fault> {
-        let mut reader = match self.reader.take() {
-            Some(reader) => reader,
-            None => instantiate(&self.guest, self.limits())?,
-        };
-        if !reader.view(&mut self.writer)? {
-            reader = instantiate(&self.guest, self.limits())?;
-            reader.view(&mut self.writer)?;
-        }
-        Ok(self.reader.insert(reader))
     }
 
     /// Whether the last proposal did not run in one call.

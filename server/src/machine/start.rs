@@ -2,6 +2,7 @@
 
 use super::awaited::Awaited;
 use super::digest::Ring;
+use super::lending::Lending;
 use super::replica::Replica;
 use super::standing::{Audit, Standing};
 use super::tail::Tail;
@@ -66,6 +67,7 @@ impl Machine {
             snapshot_index: AtomicU64::new(0),
             standing: watch::Sender::default(),
             alarm: options.alarm.clone(),
+            lending: Lending::default(),
         });
         let (guest, snapshots) = (Arc::clone(&options.guest), options.snapshots.clone());
         let (jobs, receiver) = mpsc::channel(JOBS_MAX);

@@ -1,5 +1,7 @@
 mod handles;
+mod mixed;
 mod settings;
+mod short;
 
 use super::checkpoint::Checkpoint;
 use super::replica::Replica;
@@ -31,7 +33,7 @@ fn proposal(stamp: u64, seed: Option<u64>, names: &[&str]) -> Proposal {
 }
 
 fn apply(replica: &mut Replica, index: u64, proposal: &Proposal) -> Vec<String> {
-    let replies = replica.apply(index, proposal).unwrap();
+    let replies = replica.apply(index, proposal, true).unwrap();
     replies.iter().map(|reply| String::from_utf8_lossy(reply.as_bytes()).trim_end().to_owned()).collect()
 }
 
@@ -322,14 +324,14 @@ fn the_digest_after_a_mark_is_made_at_once_if_that_is_quick() {
         let checks = Checks { mark: true, ..Checks::default() };
         Proposal::encode_with(index, None, &[], None, checks, commands.iter())
     };
-    replica.apply(1, &marked(1, 0..10)).unwrap();
+    replica.apply(1, &marked(1, 0..10), true).unwrap();
     let state = replica.digests().state;
     assert_eq!(state, Some(replica.checkpoint().unwrap().digest(1).unwrap()));
     assert!(replica.take_marked().is_none());
-    replica.apply(2, &marked(2, 0..10_000)).unwrap();
+    replica.apply(2, &marked(2, 0..10_000), true).unwrap();
     assert_eq!(replica.digests().state, None);
     let later = replica.take_marked().unwrap();
-    replica.apply(3, &proposal(3, None, &[])).unwrap();
+    replica.apply(3, &proposal(3, None, &[]), true).unwrap();
     assert_eq!(later.digests.index, 2);
     let restored = Replica::restore(Arc::clone(&guest), later.clone()).unwrap().checkpoint().unwrap();
     assert_eq!(later.digest(2).unwrap(), restored.digest(2).unwrap());

@@ -1,4 +1,5 @@
-//! The apply thread: owns the replica and does one job at a time, in the order they were sent.
+//! The apply thread: owns the replica and does one job at a time, in the order they were sent. While there are none, it
+//! lends all of it to those who read (`lending`).
 //!
 //! While the replica is doubted or in quarantine, what needs its state is held, and so is a snapshot while a digest is made:
 //! callers wait, and as each waits for its answer before it sends more, what is held is bounded.
@@ -14,6 +15,7 @@ use crate::command::Command;
 use crate::digest::{Difference, Digests};
 use crate::fault::Fault;
 use crate::guest::Guest;
+use crate::proposal::Origin;
 use crate::replies::{Answered, Replies};
 use crate::storage::snapshots::{SnapshotInfo, Snapshots};
 use crate::type_config::{Entry, LogId, Membership, NodeId, SnapshotMeta, TypeConfig};
@@ -100,6 +102,13 @@ pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
 }
 
+/// What a state is of.
+pub struct Readable<'a> {
+    pub applied: Option<LogId>,
+    /// The last that was applied.
+    pub membership: &'a Membership,
+}
+
 /// A replay in progress.
 pub(super) struct Replay {
     first: u64,
@@ -136,13 +145,37 @@ impl Worker {
         self.replica.set_silent(self.replay.is_some());
         self.shared.lock_digests().begin(self.replica.digests());
         self.publish();
-        while let Some(job) = jobs.blocking_recv() {
-            if let Err(fault) = self.work(job) {
+        let shared = Arc::clone(&self.shared);
+        let mut worker = Box::new(self);
+        loop {
+            let job = match jobs.try_recv() {
+                Ok(job) => job,
+                Err(_) => {
+                    shared.lending.leave(worker);
+                    let job = jobs.blocking_recv();
+                    worker = shared.lending.take_back();
+                    let Some(job) = job else { return };
+                    job
+                }
+            };
+            if let Err(fault) = worker.work(job) {
                 // Whoever waits for a job sees its channel close; the node stops.
-                self.shared.alarm.raise(&fault);
+                shared.alarm.raise(&fault);
                 return;
             }
         }
+    }
+
+    /// What the state is of, if it is one that may be read; apart from the jobs, for whoever has it while there are none.
+    pub(super) fn readable(&self) -> Option<Readable<'_>> {
+        let is_readable = self.audit.standing == Standing::Sound && self.replay.is_none() && self.held.is_empty();
+        is_readable.then_some(Readable { applied: self.applied, membership: &self.membership })
+    }
+
+    /// Runs reads that are short on the thread at hand; nothing if they are not.
+    pub(super) fn read_short(&mut self, commands: &[Command]) -> Result<Option<Replies>, Fault> {
+        let replies = self.replica.read_short(commands)?;
+        Ok(replies.map(|replies| replies.at(self.applied.map_or(0, |applied| applied.index))))
     }
 
     fn work(&mut self, job: Job) -> Result<(), Fault> {
@@ -321,7 +354,11 @@ impl Worker {
         let replies = match entry.payload {
             EntryPayload::Blank => Replies::default(),
             EntryPayload::Normal(proposal) => {
-                let replies = self.replica.apply(index, &proposal)?.at(index);
+                let own = |origin: &&Origin| origin.node_id == self.node_id;
+                let origins: Vec<Origin> = proposal.origins().iter().filter(own).copied().collect();
+                let wants_reads =
+                    responder.is_some() || origins.iter().any(|origin| self.shared.awaited.awaits(origin.request));
+                let replies = self.replica.apply(index, &proposal, wants_reads)?.at(index);
                 let digests = self.replica.digests();
                 self.shared.lock_digests().push(digests);
                 self.audit.applied(digests);
@@ -330,7 +367,7 @@ impl Worker {
                 }
                 self.shared.count(replies.len() as u64);
                 let serves = self.audit.standing.serves();
-                for origin in proposal.origins().iter().filter(|origin| origin.node_id == self.node_id) {
+                for origin in origins {
                     match serves {
                         true => self.shared.awaited.give(origin.request, &replies, origin.first, origin.count),
                         false => self.shared.awaited.forget_one(origin.request),

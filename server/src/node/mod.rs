@@ -10,6 +10,9 @@ mod entrance;
 mod import;
 mod options;
 mod reception;
+mod runtime;
+
+pub use self::runtime::runtime;
 
 use self::credentials::Credentials;
 use self::data::Data;

@@ -5,6 +5,7 @@
 //! ```text
 //! propose → forward → queue → proposer → openraft → storage (append) … machine (apply) → replies
 //! read    → forward → queue → reads    → openraft (ReadIndex) → machine → replies
+//!           if it is short and this node is alone in the cluster → machine → replies
 //! read_here → presence (how old?) → queue → reads → machine → replies
 //!              ↓                             ↓ network
 //!           link → another node:          service → openraft or queue there
@@ -66,7 +67,7 @@ use self::proposer::Proposer;
 use self::queue::Queue;
 use self::reads::{Lease, Policy, Reads};
 use crate::command::Command;
-use crate::machine::{Machine, StateMachine};
+use crate::machine::{Machine, Readable, StateMachine};
 use crate::net::peer::Local;
 use crate::replies::{Answered, Replies};
 use crate::storage::log::LogStorage;
@@ -240,7 +241,15 @@ impl Cluster {
         if commands.is_empty() {
             return Ok(Answered::default());
         }
-        self.run(Way::Read(weight), commands).await
+        // Without anybody to ask, nor another thread.
+        let is_all_in = |state: &Readable<'_>| {
+            let applied = state.applied;
+            applied.is_some_and(|applied| self.shared.log.is_all_in(self.shared.node_id, applied, state.membership))
+        };
+        match self.read_now(&commands, weight, is_all_in) {
+            Some(replies) => Ok(Answered::whole(replies)),
+            None => self.run(Way::Read(weight), commands).await,
+        }
     }
 
     /// Runs commands that change nothing on this node's own state, if that has the entry `index_min` and is known to be
@@ -260,7 +269,21 @@ impl Cluster {
         if !serves() || !self.reaches(index_min).await? || !serves() {
             return self.read(commands, weight).await;
         }
-        self.shared.reads_here.ask(commands, None, weight).await.map_err(|refusal| refusal.error)
+        let has_seen = |state: &Readable<'_>| state.applied.map_or(0, |applied| applied.index) >= index_min;
+        match self.read_now(&commands, weight, has_seen) {
+            Some(replies) => Ok(Answered::whole(replies)),
+            None => self.shared.reads_here.ask(commands, None, weight).await.map_err(|refusal| refusal.error),
+        }
+    }
+
+    /// Runs reads on this thread, if there is little to them and the state at hand is one that `suits`.
+    fn read_now(
+        &self,
+        commands: &[Command],
+        weight: Weight,
+        suits: impl FnOnce(&Readable<'_>) -> bool,
+    ) -> Option<Replies> {
+        queue::is_small(commands, weight).then(|| self.shared.machine.read_now(commands, suits)).flatten()
     }
 
     /// Returns when everything proposed before is committed and applied.

@@ -215,6 +215,13 @@ impl Group {
     }
 }
 
+/// Whether commands would be a small group.
+pub(super) fn is_small(commands: &[Command], weight: Weight) -> bool {
+    weight == Weight::Light
+        && commands.len() <= SMALL_COMMANDS_MAX
+        && commands.iter().map(Command::bytes).sum::<usize>() <= SMALL_BYTES_MAX
+}
+
 /// A batch while groups are taken into it.
 struct Filling {
     batch: Batch,

@@ -8,7 +8,7 @@
 //! A second task does the same for reads that are content with this node's own state, without such a point.
 
 use super::presence::Presence;
-use super::queue::{Batch, Queue};
+use super::queue::{self, Batch, Queue, Weight};
 use super::{Error, Options, Raft};
 use crate::fault::chain;
 use crate::machine::Machine;
@@ -112,6 +112,15 @@ impl Reads {
             if let Err(error) = self.policy.point().await {
                 tracing::debug!(%error, "no linearizable point");
                 answers.give_back(commands, || error.again());
+                continue;
+            }
+            let replies = match queue::is_small(&commands, Weight::Light) {
+                // Without another thread.
+                true => self.machine.read_now(&commands, |_| true),
+                false => None,
+            };
+            if let Some(replies) = replies {
+                answers.replies(replies, &self.undelivered);
                 continue;
             }
             match self.machine.read(commands, self.pace.commands()).await {

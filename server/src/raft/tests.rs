@@ -1,7 +1,7 @@
 use super::rpc::Kind;
 use super::*;
 use crate::fault::Alarm;
-use crate::guest::{Guest, Limits};
+use crate::guest::{self, Guest, Limits};
 use crate::machine;
 use crate::net::peer::{Remote, Service};
 use crate::storage::DataDir;
@@ -11,6 +11,7 @@ use crate::type_config::Vote;
 use bytes::Bytes;
 use openraft::raft::VoteRequest;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const COUNTER: &[u8] = include_bytes!("../../../tests/guests/counter.wat");
@@ -112,6 +113,76 @@ async fn a_leader_writes_its_settings_with_its_first_command_and_once() {
     node.cluster.propose(vec![command(&["A"])]).await.unwrap();
     let settings = node.machine.wanted_settings().encode().len() as u64;
     assert!(node.cluster.status().log_bytes - before < settings);
+    node.cluster.shutdown().await;
+}
+
+/// Reads that run on the threads of their clients, while others write and the apply thread comes and goes.
+#[test]
+fn reads_at_once_have_everything_that_was_acknowledged() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .thread_stack_size(guest::THREAD_STACK_BYTES)
+        .on_thread_start(guest::declare_guest_thread)
+        .enable_all()
+        .build()
+        .unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    let at_once = Arc::new(AtomicUsize::new(0));
+    let node = runtime.block_on(start(temp.path(), options()));
+    let writers = (0..2).map(|_| {
+        let cluster = node.cluster.clone();
+        runtime.spawn(async move {
+            for _ in 0..200 {
+                let mine = number(cluster.propose(vec![command(&["A"])]).await.unwrap());
+                let read = number(cluster.read(vec![command(&["R"])], Weight::Light).await.unwrap().replies);
+                assert!(read >= mine, "{read} read after {mine} was written");
+            }
+        })
+    });
+    let readers = (0..2).map(|_| {
+        let (cluster, at_once) = (node.cluster.clone(), Arc::clone(&at_once));
+        runtime.spawn(async move {
+            let mut last = 0;
+            while last < 400 {
+                let is_all_in = |state: &Readable<'_>| {
+                    let log = &cluster.shared.log;
+                    state.applied.is_some_and(|applied| log.is_all_in(1, applied, state.membership))
+                };
+                let read = match cluster.read_now(&[command(&["R"])], Weight::Light, is_all_in) {
+                    Some(replies) => {
+                        at_once.fetch_add(1, Ordering::Relaxed);
+                        number(replies)
+                    }
+                    None => number(cluster.read(vec![command(&["R"])], Weight::Light).await.unwrap().replies),
+                };
+                assert!(read >= last, "{read} read after {last}");
+                last = read;
+                tokio::task::yield_now().await;
+            }
+        })
+    });
+    let tasks: Vec<_> = writers.chain(readers).collect();
+    runtime.block_on(async {
+        for task in tasks {
+            task.await.unwrap();
+        }
+        node.cluster.shutdown().await;
+    });
+    assert!(at_once.load(Ordering::Relaxed) > 0);
+}
+
+/// The integer that the only reply is.
+fn number(replies: Replies) -> u64 {
+    text(replies)[0].trim_start_matches(':').trim_end().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guests_do_not_run_on_threads_that_are_not_made_for_them() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = start(temp.path(), options()).await;
+    let commands = [command(&["R"])];
+    assert_eq!(text(node.cluster.read(commands.to_vec(), Weight::Light).await.unwrap().replies), [":0\r\n"]);
+    assert!(node.cluster.read_now(&commands, Weight::Light, |_| true).is_none());
     node.cluster.shutdown().await;
 }
 

@@ -1,8 +1,8 @@
 //! One client from its first byte to its last.
 //!
 //! The session reads what is there, cuts it into commands, and lets the dispatcher say where each goes. Neighbours that
-//! go the same way go together: consecutive writes are one proposal, consecutive reads one call of the machine. Replies
-//! come in the order of the commands. It reads again only when all are written, so a client that does not take its
+//! go the same way go together: consecutive writes are one proposal, consecutive reads one call of the machine. Where
+//! they change over often, the reads go along with the writes. Replies come in the order of the commands. It reads again only when all are written, so a client that does not take its
 //! replies stops being read, and the system's buffers push back on it.
 
 use super::{Decoder, Options, ProtocolError, encode, encode_value};
@@ -68,10 +68,9 @@ struct Wire<S> {
     killed: CancellationToken,
 }
 
-/// Commands that go the same way, and refusals between them.
+/// Commands of the guest that follow each other, and refusals between them.
 #[derive(Debug, Default)]
 struct Group {
-    writes: bool,
     commands: Vec<Command>,
     /// One for each command and refusal, in order; `None` for what the dispatcher will answer.
     refusals: Vec<Option<ErrorReply>>,
@@ -203,7 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let mut group = Group::default();
         let mut slice = Instant::now();
         for command in commands.drain(..) {
-            let writes = match self.dispatcher.route(&self.client, &command) {
+            let command = match self.dispatcher.route(&self.client, &command) {
                 Route::Refuse(error) => {
                     group.refusals.push(Some(error));
                     continue;
@@ -221,12 +220,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     }
                     continue;
                 }
-                Route::Write => true,
-                Route::Read => false,
+                Route::Write => command,
+                Route::Read => command.read(),
             };
-            if writes != group.writes || group.commands.len() >= self.pace.commands() {
+            if group.commands.len() >= self.pace.commands() {
                 self.run_group(&mut group).await?;
-                group.writes = writes;
             }
             group.commands.push(command);
             group.refusals.push(None);
@@ -237,12 +235,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn run_group(&mut self, group: &mut Group) -> Result<(), End> {
         let mut commands = std::mem::take(&mut group.commands);
         let mut refusals = std::mem::take(&mut group.refusals).into_iter();
-        loop {
+        let go_together = self.dispatcher.go_together(&self.client, &commands);
+        while let Some(first) = commands.first() {
+            let is_read = first.is_read();
+            let end = if go_together { None } else { commands.iter().position(|command| command.is_read() != is_read) };
+            let later = commands.split_off(end.unwrap_or(commands.len()));
+            self.run_part(std::mem::replace(&mut commands, later), is_read && !go_together, &mut refusals).await?;
+        }
+        // Those behind the last command.
+        for error in refusals.flatten() {
+            self.emit(&Reply::Error(error)).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs commands that go the same way, and answers them and the refusals before each.
+    async fn run_part(
+        &mut self,
+        mut commands: Vec<Command>,
+        are_reads: bool,
+        refusals: &mut impl Iterator<Item = Option<ErrorReply>>,
+    ) -> Result<(), End> {
+        while !commands.is_empty() {
             let count = commands.len();
-            let outcome = match (count, group.writes) {
-                (0, _) => Ok(Answered::default()),
-                (_, true) => self.dispatcher.write(&mut self.client, commands).await.map(Answered::whole),
-                (_, false) => tokio::select! {
+            let outcome = match are_reads {
+                false => self.dispatcher.write(&mut self.client, commands).await.map(Answered::whole),
+                true => tokio::select! {
                     biased;
                     read = self.dispatcher.read(&mut self.client, commands) => read,
                     // What it would get is memory that others wait for.
@@ -253,29 +271,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Ok(answered) => answered,
                 Err(error) => {
                     let error = Reply::Error(error);
-                    for refusal in refusals {
-                        self.emit(refusal.map(Reply::Error).as_ref().unwrap_or(&error)).await?;
+                    for _ in 0..count {
+                        self.put_refusals(refusals);
+                        self.emit(&error).await?;
                     }
                     return Ok(());
                 }
             };
-            if replies.len() + rest.len() != count || replies.is_empty() && count > 0 {
+            if replies.len() + rest.len() != count || replies.is_empty() {
                 // A client that missed a reply would read those of other commands as its own from there on.
                 return Err(End::Io(io::Error::other("a command was left without a reply")));
             }
-            if count > 0 {
-                self.pace.answered(replies.bytes());
-            }
-            self.put_replies(replies, &mut refusals).await?;
-            if rest.is_empty() {
-                // Those behind the last command.
-                for error in refusals.flatten() {
-                    self.emit(&Reply::Error(error)).await?;
-                }
-                return Ok(());
-            }
+            self.pace.answered(replies.bytes());
+            self.put_replies(replies, refusals).await?;
             commands = rest;
         }
+        Ok(())
     }
 
     /// Puts the replies, and the refusals before each.
@@ -303,11 +314,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Ok(())
     }
 
-    /// Puts the refusals before the next command, and the reply to that.
-    fn put_next(&mut self, value: Value<'_>, refusals: &mut impl Iterator<Item = Option<ErrorReply>>) {
+    /// Puts the refusals before the next command.
+    fn put_refusals(&mut self, refusals: &mut impl Iterator<Item = Option<ErrorReply>>) {
         while let Some(Some(error)) = refusals.next() {
             self.put(&Reply::Error(error));
         }
+    }
+
+    /// Puts the refusals before the next command, and the reply to that.
+    fn put_next(&mut self, value: Value<'_>, refusals: &mut impl Iterator<Item = Option<ErrorReply>>) {
+        self.put_refusals(refusals);
         if self.client.takes_reply() {
             encode_value(&mut self.wire.output, self.client.resp(), value);
         }

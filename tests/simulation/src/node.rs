@@ -116,7 +116,13 @@ fn run(config: uhaha_server::config::Config, threads: usize) -> Result<(), Strin
         1 => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
-    let runtime = builder.worker_threads(threads).enable_all().build().map_err(|error| error.to_string())?;
+    let runtime = builder
+        .worker_threads(threads)
+        .thread_stack_size(uhaha_server::guest::THREAD_STACK_BYTES)
+        .on_thread_start(uhaha_server::guest::declare_guest_thread)
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
     let outcome = runtime.block_on(async {
         let node = Node::start(config).await.map_err(|error| uhaha_server::fault::chain(&error))?;
         node.run().await

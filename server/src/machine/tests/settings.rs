@@ -136,7 +136,7 @@ fn another_engine_applies_no_command_and_may_be_moved_to() {
 
     let mut moved = Replica::restore(Arc::clone(&new), state.clone()).unwrap();
     for work in [proposal(2, None, &["INCR"]), proposal(2, Some(1), &[])] {
-        let refused = moved.apply(2, &work).unwrap_err().to_string();
+        let refused = moved.apply(2, &work, true).unwrap_err().to_string();
         assert!(refused.contains(old.fingerprint()) && refused.contains(new.fingerprint()), "{refused}");
         assert!(refused.contains("RAFT SNAPSHOT NOW"), "{refused}");
     }
@@ -145,7 +145,7 @@ fn another_engine_applies_no_command_and_may_be_moved_to() {
     let switch = saying(3, Change::To(new.settings()), &["INCR"]);
     assert_eq!(apply(&mut moved, 3, &switch), [":2"]);
 
-    let left = replica.apply(3, &switch).unwrap_err().to_string();
+    let left = replica.apply(3, &switch, true).unwrap_err().to_string();
     assert!(left.contains(old.fingerprint()) && left.contains(new.fingerprint()), "{left}");
 }
 
@@ -154,7 +154,7 @@ fn another_module_is_refused_by_both_hashes() {
     let own = guest();
     let mut replica = Replica::new(Arc::clone(&own)).unwrap();
     let other = Settings { module: "5e".repeat(32), ..own.settings() };
-    let refused = replica.apply(7, &saying(1, Change::First(other), &["INCR"])).unwrap_err().to_string();
+    let refused = replica.apply(7, &saying(1, Change::First(other), &["INCR"]), true).unwrap_err().to_string();
     assert!(refused.contains(own.hash()) && refused.contains(&"5e".repeat(32)), "{refused}");
     assert!(refused.starts_with("from index 7 on"), "{refused}");
 }

@@ -32,6 +32,14 @@ impl Connection {
         assert_eq!(String::from_utf8_lossy(&got), expected);
     }
 
+    async fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            line.push(self.stream.read_u8().await.unwrap());
+        }
+        String::from_utf8(line).unwrap()
+    }
+
     /// What comes up to the end of the connection, and how the session ended.
     async fn rest(mut self) -> (String, End) {
         let mut got = Vec::new();
@@ -58,6 +66,31 @@ async fn a_pipeline_is_grouped_and_answered_in_order() {
         )
         .await;
     assert_eq!(fixture.cluster.batches(), ["w3", "r2", "w1", "r1"]);
+}
+
+#[tokio::test]
+async fn where_writes_and_reads_change_over_often_they_go_together() {
+    let fixture = plain();
+    let mut connection = open(&fixture, Options::default());
+    let pipeline = "SET a 1\r\nGET a\r\nSET a 2\r\nNOPE\r\nGET a\r\nSET b 3\r\n";
+    let replies = "+OK\r\n$1\r\n1\r\n+OK\r\n-ERR unknown command 'NOPE', with args beginning with: \r\n\
+                   $1\r\n2\r\n+OK\r\n";
+    for _ in 0..2 {
+        connection.send(pipeline.as_bytes()).await;
+        connection.expect(replies).await;
+    }
+    let apart = ["w1", "r1", "w1", "r1", "w1"];
+    assert_eq!(fixture.cluster.batches(), [&apart[..], &["m5"]].concat(), "at first its replies may be large");
+    connection.send(b"SET a 1\r\nSET a 2\r\nGET a\r\nSET a 3\r\n").await;
+    connection.expect("+OK\r\n+OK\r\n$1\r\n2\r\n+OK\r\n").await;
+    assert_eq!(fixture.cluster.batches()[6..], ["w2", "r1", "w1"], "they change over too seldom");
+    fixture.cluster.fail(Some(|| crate::raft::Error::Unknown));
+    connection.send(pipeline.as_bytes()).await;
+    let (unknown, nope) = ("-UNKNOWN ", "-ERR unknown command 'NOPE'");
+    for begins in [unknown, unknown, unknown, nope, unknown, unknown] {
+        let line = connection.line().await;
+        assert!(line.starts_with(begins), "{line}");
+    }
 }
 
 #[tokio::test]

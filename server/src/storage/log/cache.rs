@@ -3,7 +3,8 @@
 use super::disk::Loaded;
 use super::{Error, Status};
 use crate::storage::schema::record_bytes;
-use crate::type_config::{Entry, LogId, Vote};
+use crate::type_config::{Entry, LogId, Membership, NodeId, Vote};
+use openraft::EntryPayload;
 use openraft::entry::RaftEntry;
 use std::collections::VecDeque;
 use std::ops::{Bound, RangeBounds};
@@ -15,6 +16,10 @@ pub(super) struct Cache {
     end: u64,
     pub(super) vote: Option<Vote>,
     pub(super) committed: Option<LogId>,
+    /// The last entry that was ever appended to change the membership, also if it was purged or truncated since.
+    membership_index: Option<u64>,
+    /// The last entry that there was at the start.
+    loaded_index: Option<u64>,
 }
 
 struct Cached {
@@ -31,6 +36,8 @@ impl Cache {
             end: 0,
             vote: loaded.vote,
             committed: loaded.committed,
+            membership_index: None,
+            loaded_index: loaded.entries.last().map(|last| last.index()),
         };
         loaded.entries.into_iter().for_each(|entry| cache.push(entry));
         cache
@@ -51,6 +58,9 @@ impl Cache {
 
     fn push(&mut self, entry: Entry) {
         self.end += record_bytes(&entry) as u64;
+        if let EntryPayload::Membership(_) = entry.payload {
+            self.membership_index = Some(entry.index());
+        }
         self.entries.push_back(Cached { entry, end: self.end });
     }
 
@@ -111,6 +121,16 @@ impl Cache {
         let skip = index.map_or(0, |index| (index + 1).saturating_sub(self.first_index()) as usize);
         let Some(next) = self.entries.get(skip) else { return 0 };
         self.end - next.end + record_bytes(&next.entry) as u64
+    }
+
+    /// Whether a state has everything that was acknowledged, without asking anybody; see `LogStorage::is_all_in`.
+    pub(super) fn is_all_in(&self, node_id: NodeId, applied: LogId, membership: &Membership) -> bool {
+        let leads = self
+            .vote
+            .is_some_and(|vote| vote.leader_id.voted_for == node_id && vote.leader_id.term == applied.leader_id.term);
+        let is_last = self.membership_index <= membership.log_id().map(|log_id| log_id.index);
+        let is_alone = membership.nodes().map(|(id, _)| *id).eq([node_id]);
+        leads && is_last && is_alone && self.loaded_index <= Some(applied.index)
     }
 
     fn first_index(&self) -> u64 {

@@ -37,7 +37,7 @@ use self::layered::Layered;
 use self::writer::{Done, Writer};
 use crate::fault::Fault;
 use crate::storage::schema::Identity;
-use crate::type_config::{Entry, LogId, NodeId, TypeConfig, Vote};
+use crate::type_config::{Entry, LogId, Membership, NodeId, TypeConfig, Vote};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{EntryPayload, OptionalSend};
 use redb::StorageBackend;
@@ -152,6 +152,16 @@ impl LogStorage {
 
     pub fn status(&self) -> Status {
         self.cache().status()
+    }
+
+    /// Whether a state has everything that was acknowledged, without asking anybody: the state after the entry `applied`,
+    /// with the membership that was applied last.
+    ///
+    /// It has if `node_id` is alone in the cluster, by the last membership in the log, and leads, in the term of that entry.
+    /// Then nobody else can lead without its vote, nothing is acknowledged before it is applied, and what was in the log at
+    /// the start is applied as well.
+    pub fn is_all_in(&self, node_id: NodeId, applied: LogId, membership: &Membership) -> bool {
+        self.cache().is_all_in(node_id, applied, membership)
     }
 
     /// What the entries above `index` take, or all of them.

@@ -4,9 +4,11 @@ use super::commit::Commit;
 use super::*;
 use crate::proposal::Proposal;
 use crate::storage::schema::{ALL, ClusterId, LOG, META, Standing, log_id};
+use crate::type_config::Node;
 use openraft::EntryPayload;
 use openraft::type_config::TypeConfigExt;
 use redb::{Database, ReadableDatabase, ReadableTable};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 mod crash;
@@ -48,6 +50,41 @@ async fn reopen(path: &Path, mut log: LogStorage) -> LogStorage {
     assert_eq!(again.read_committed().await.unwrap(), log.read_committed().await.unwrap());
     assert_eq!(again.identity(), log.identity());
     again
+}
+
+/// A node may take its own word for it only while nobody else can have acknowledged anything.
+#[tokio::test]
+async fn a_state_has_everything_only_by_who_leads_alone_and_has_applied_what_it_began_with() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("log.redb");
+    let of = |index, nodes: &[u64]| {
+        let nodes: BTreeMap<u64, Node> = nodes.iter().map(|id| (*id, Node::default())).collect();
+        let payload = openraft::Membership::new(vec![BTreeSet::from([1])], nodes).unwrap();
+        let entry = Entry { log_id: log_id(2, index), payload: EntryPayload::Membership(payload.clone()) };
+        (Membership::new(Some(log_id(2, index)), payload), entry)
+    };
+    let mut log = open(&path);
+    let (alone, first) = of(0, &[1]);
+    append(&mut log, [first, entry(2, 1)]).await;
+    assert!(!log.is_all_in(1, log_id(2, 1), &alone), "it has voted for nobody");
+    log.save_vote(&Vote::new(2, 1)).await.unwrap();
+    assert!(log.is_all_in(1, log_id(2, 0), &alone), "what is not applied is not acknowledged");
+    assert!(!log.is_all_in(1, log_id(1, 1), &alone), "its own term has not begun there");
+    assert!(!log.is_all_in(2, log_id(2, 1), &alone), "another node");
+    let (with_learner, second) = of(2, &[1, 2]);
+    append(&mut log, [second]).await;
+    assert!(!log.is_all_in(1, log_id(2, 1), &alone), "what is to be applied next says that it is not alone");
+    assert!(!log.is_all_in(1, log_id(2, 2), &with_learner), "a learner may have applied, and told, more");
+    let (alone, third) = of(3, &[1]);
+    append(&mut log, [third, entry(2, 4)]).await;
+    assert!(log.is_all_in(1, log_id(2, 3), &alone));
+    log.save_vote(&Vote::new(3, 2)).await.unwrap();
+    assert!(!log.is_all_in(1, log_id(2, 4), &alone), "it has voted for another");
+    log.save_vote(&Vote::new(2, 1)).await.unwrap();
+
+    let log = reopen(&path, log).await;
+    assert!(!log.is_all_in(1, log_id(2, 3), &alone), "the last was acknowledged, perhaps, before the start");
+    assert!(log.is_all_in(1, log_id(2, 4), &alone));
 }
 
 #[cfg(debug_assertions)]
