@@ -15,6 +15,7 @@ mod logs;
 mod nemesis;
 mod node;
 mod os;
+mod pipelines;
 mod plan;
 mod reader;
 mod rng;

@@ -6,6 +6,7 @@ use crate::cluster::Cluster;
 use crate::faults;
 use crate::nemesis::Nemesis;
 use crate::os::{self, HostId};
+use crate::pipelines::Pipelines;
 use crate::plan::{Guest, Mutation, Plan};
 use crate::reader::Reader;
 use crate::rng::Rng;
@@ -95,8 +96,10 @@ fn simulate(arguments: &Arguments, plan: &Plan) {
         Client { number, guest, nodes, think_ns, rng }.start(host);
     }
     if plan.guest == Guest::Kvdb {
-        let (rng, think_ns, nodes) = (Rng::new(seed, "reader"), plan.think_ns, addresses);
+        let (rng, think_ns, nodes) = (Rng::new(seed, "reader"), plan.think_ns, addresses.clone());
         Reader { nodes, think_ns, rng }.start(os::add_host(seed, "reader"));
+        let (rng, think_ns, nodes) = (Rng::new(seed, "pipelines"), plan.think_ns, addresses);
+        Pipelines { nodes, think_ns, rng }.start(os::add_host(seed, "pipelines"));
     }
     let begin = os::now();
     nemesis.rage(&mut cluster, begin + plan.faults_ns);
