@@ -19,7 +19,7 @@ use bytes::Bytes;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use wasmtime::component::{Func, InstancePre};
+use wasmtime::component::{Func, InstancePre, TypedFunc};
 use wasmtime::{Store, Trap};
 
 const WASM_PAGE_BYTES: usize = 1 << 16;
@@ -62,17 +62,22 @@ impl Failure {
     }
 }
 
+/// Takes a request with many commands, and returns what holds their replies.
+type RunBatch = TypedFunc<(Vec<u8>,), (Vec<u8>,)>;
+
 /// The guest's functions, by what they are for.
 #[derive(Clone)]
 struct Exports {
     describe: Func,
     handle: Func,
     batch: Option<Func>,
+    /// The same; without it where its type is another one, which `mistyped` tells.
+    run_batch: Option<RunBatch>,
     tick: Option<Func>,
     portable: Option<Portable>,
     /// Of each accessor.
-    save: Vec<Func>,
-    load: Vec<Func>,
+    save: Vec<TypedFunc<(), ()>>,
+    load: Vec<TypedFunc<(), ()>>,
     /// Of each of the guest's memories.
     grow: Vec<Func>,
     /// To give the guest a handle, and to drop one.
@@ -148,18 +153,28 @@ impl Instance {
             let functions = (0..count).map(|number| function(instrument::ACCESS, &name(number)));
             functions.collect::<Option<Vec<_>>>().ok_or_else(|| missing("accessor"))
         };
+        let [save, load] = [access(keepers.len(), instrument::save)?, access(keepers.len(), instrument::load)?];
+        let grow = access(memories.len(), instrument::grow)?;
+        let batch = function(super::BATCH, "handle-batch");
+        let describe = function(super::HANDLER, "describe").ok_or_else(|| missing("handler"))?;
+        let handle = function(super::HANDLER, "handle").ok_or_else(|| missing("handler"))?;
+        let tick = function(super::TICKER, "tick");
+        let portable = function(super::PORTABLE, "save").zip(function(super::PORTABLE, "load"));
+        let typed = |functions: Vec<Func>| {
+            let typed = functions.iter().map(|function| function.typed(&store));
+            typed.collect::<Result<Vec<_>, _>>().map_err(|_| missing("accessor"))
+        };
         let exports = Exports {
             handles,
-            save: access(keepers.len(), instrument::save)?,
-            load: access(keepers.len(), instrument::load)?,
-            grow: access(memories.len(), instrument::grow)?,
-            describe: function(super::HANDLER, "describe").ok_or_else(|| missing("handler"))?,
-            handle: function(super::HANDLER, "handle").ok_or_else(|| missing("handler"))?,
-            batch: function(super::BATCH, "handle-batch"),
-            tick: function(super::TICKER, "tick"),
-            portable: function(super::PORTABLE, "save")
-                .zip(function(super::PORTABLE, "load"))
-                .map(|(save, load)| Portable { save, load }),
+            save: typed(save)?,
+            load: typed(load)?,
+            grow,
+            describe,
+            handle,
+            batch,
+            run_batch: batch.and_then(|batch| batch.typed(&store).ok()),
+            tick,
+            portable: portable.map(|(save, load)| Portable { save, load }),
         };
         Ok(Instance {
             store,
@@ -262,7 +277,7 @@ impl Instance {
     /// With the batch export the fuel of one command is the limit of the whole batch, so a batch that succeeds has
     /// no command over its limit; after a failure the caller undoes the batch and runs its commands one at a time.
     pub fn run(&mut self, calls: &[Call<'_>], out: &mut Vec<u8>, ends: &mut Vec<u32>) -> Result<(), Failure> {
-        match self.exports.batch {
+        match self.exports.run_batch {
             Some(batch) if !self.uses_resources => self.run_batch(batch, calls, out, ends),
             _ => calls.iter().try_for_each(|call| {
                 self.run_one(call, out)?;
@@ -275,15 +290,13 @@ impl Instance {
 
     fn run_batch(
         &mut self,
-        batch: Func,
+        batch: RunBatch,
         calls: &[Call<'_>],
         out: &mut Vec<u8>,
         ends: &mut Vec<u32>,
     ) -> Result<(), Failure> {
         self.refuel(self.limits.fuel_max)?;
-        let request = flat_batch(calls);
-        let typed = batch.typed::<(&[u8],), (Vec<u8>,)>(&self.store);
-        let result = typed.and_then(|batch| batch.call(&mut self.store, (&request,)));
+        let result = batch.call(&mut self.store, (flat_batch(calls),));
         let (replies,) = self.checked(result)?;
         within(out.len() + replies.len(), self.limits.replies_bytes_max)?;
         self.split_batch(&replies, calls.len(), out, ends)
@@ -442,7 +455,7 @@ impl Instance {
     /// From now on runs every command by itself, to compare the two ways.
     #[cfg(test)]
     pub(super) fn forget_batch(&mut self) {
-        self.exports.batch = None;
+        self.exports.run_batch = None;
     }
 
     fn globals_bytes(&self) -> usize {
@@ -504,12 +517,10 @@ impl Instance {
         }
     }
 
-    fn host_call(&mut self, function: Func) -> Result<(), Fault> {
+    fn host_call(&mut self, function: TypedFunc<(), ()>) -> Result<(), Fault> {
         self.refuel_for_host()?;
-        function
-            .typed::<(), ()>(&self.store)
-            .and_then(|function| function.call(&mut self.store, ()))
-            .map_err(|error| Fault::because("reaching the guest's globals failed", error))
+        let called = function.call(&mut self.store, ());
+        called.map_err(|error| Fault::because("reaching the guest's globals failed", error))
     }
 
     fn refuel(&mut self, fuel: u64) -> Result<(), Failure> {
