@@ -34,7 +34,8 @@ fn made_up(input: &mut Unstructured<'_>) -> Result<()> {
     let mut commands = Vec::new();
     for _ in 0..input.int_in_range(0..=COMMANDS_MAX)? {
         let words = (0..input.int_in_range(1..=COMMANDS_MAX)?).map(|_| input.arbitrary::<Vec<u8>>().map(Bytes::from));
-        commands.extend(Command::new(words.collect::<Result<_>>()?));
+        let command = Command::new(words.collect::<Result<_>>()?);
+        commands.extend(if input.arbitrary()? { command.map(Command::read) } else { command });
     }
     let count = commands.len() as u32;
     let mut origins = Vec::new();
@@ -92,7 +93,8 @@ fn roundtrip(header: &Header, commands: &[Command]) {
 #[cfg(test)]
 pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let command = |words: &[&'static str]| Command::new(words.iter().map(|word| Bytes::from(*word)).collect());
-    let commands: Vec<Command> = [command(&["SET", "a", "1"]), command(&["TICKET"])].into_iter().flatten().collect();
+    let read = command(&["GET", "a"]).map(Command::read);
+    let commands: Vec<Command> = [command(&["SET", "a", "1"]), read].into_iter().flatten().collect();
     let settings = Settings { module: "ab".repeat(32), engine: "engine".to_owned(), limits: Limits::DEFAULT };
     let origin = Origin { node_id: 3, request: 4, first: 0, count: 1 };
     let digests = Digests { index: 5, running: Digest(6), state: Some(Digest(7)) };
