@@ -7,10 +7,10 @@ use crate::os::{self, HostId};
 use crate::plan::Guest;
 use crate::rng::Rng;
 use crate::verdict::report;
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use uhaha_tests::client::{Client as Connection, ok};
+use uhaha_tests::own_state::{Read, Writes};
 
 pub(crate) struct Reader {
     /// `HOST:PORT` of all nodes that there may be.
@@ -20,14 +20,15 @@ pub(crate) struct Reader {
 }
 
 /// A value that a connection has read.
-struct Read {
+struct Seen {
     connection: u64,
     key: String,
     value: String,
+    called: u64,
     returned: u64,
 }
 
-static READS: Mutex<Vec<Read>> = Mutex::new(Vec::new());
+static READS: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
 
 impl Reader {
     pub(crate) fn start(self, host: HostId) {
@@ -56,49 +57,34 @@ impl Reader {
             return false;
         }
         let key = format!("k{}", self.rng.below(KEYS));
+        let called = os::now();
         let outcome = ask(Guest::Kvdb, to, &Call::Get { key: key.clone() });
         os::say(&format!("{mode} GET {key} -> {outcome:?}"));
         if let Outcome::Value(Some(value)) = &outcome {
-            let read = Read { connection, key, value: value.clone(), returned: os::now() };
+            let read = Seen { connection, key, value: value.clone(), called, returned: os::now() };
             READS.lock().unwrap_or_else(PoisonError::into_inner).push(read);
         }
         matches!(outcome, Outcome::Value(_))
     }
 }
 
-/// When a value was written: from when to when at most, if that is known.
-#[derive(Clone, Copy)]
-struct Write {
-    invoked: u64,
-    returned: Option<u64>,
-}
-
-/// Values are unique, so each tells which write it is of. One write is behind another only if it had returned before the
-/// other was invoked.
+/// What all readers have seen, against what was written.
 pub(crate) fn judge(history: &[Operation]) {
-    let mut writes: BTreeMap<(&str, &str), Write> = BTreeMap::new();
+    let mut writes = Writes::default();
     for operation in history {
         let Call::Set { key, value } = &operation.call else { continue };
-        let returned = match operation.outcome {
-            Outcome::Refused(_) => continue,
-            Outcome::Unknown(_) => None,
-            _ => Some(operation.returned),
-        };
-        writes.insert((key, value), Write { invoked: operation.invoked, returned });
+        match operation.outcome {
+            Outcome::Refused(_) => {}
+            Outcome::Unknown(_) => writes.add(key, value, operation.invoked, None),
+            _ => writes.add(key, value, operation.invoked, Some(operation.returned)),
+        }
     }
     let reads = READS.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut last: BTreeMap<(u64, &str), (&str, Write)> = BTreeMap::new();
-    for Read { connection, key, value, returned } in reads.iter() {
-        let Some(write) = writes.get(&(key, value)).filter(|write| write.invoked < *returned) else {
-            report("reads of a node's own state", &format!("nobody had written {value} to {key}"));
-            continue;
-        };
-        let before = last.insert((*connection, key), (value, *write));
-        if let Some((newer, before)) = before
-            && write.returned.is_some_and(|returned| returned < before.invoked)
-        {
-            let text = format!("a connection read {value} of {key}, after the newer {newer}");
-            report("reads of a node's own state", &text);
+    let mut checked = writes.reads(None);
+    for Seen { connection, key, value, called, returned } in reads.iter() {
+        let read = Read { connection: *connection, key, value, called: *called, returned: *returned };
+        if let Err(wrong) = checked.check(read) {
+            report("reads of a node's own state", &wrong);
         }
     }
 }
