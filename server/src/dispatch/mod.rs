@@ -84,9 +84,9 @@ impl Default for Options {
 }
 
 /// So many times must writes and reads change over for them to go through the log together.
-const TOGETHER_CHANGES_MIN: usize = 3;
-/// More commands than this keep the machine for too long.
-const TOGETHER_COMMANDS_MAX: usize = 256;
+const MIXED_CHANGES_MIN: usize = 3;
+/// More commands than this, with reads among them, keep the machine for too long.
+const MIXED_COMMANDS_MAX: usize = 256;
 
 /// How a client of a node that does not lead gets to the leader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -280,15 +280,18 @@ impl Dispatcher {
         answer.unwrap_or_else(Reply::Error)
     }
 
-    /// Whether writes and reads that a client has sent together are to go through the log together. Otherwise each run of
-    /// the one waits for the run of the other before it; but where few change over, or replies may be large, that is less
-    /// work, and whoever reads from its own node wants no other's state.
-    pub fn go_together(&self, client: &Client, commands: &[Command]) -> bool {
-        let changes = commands.windows(2).filter(|pair| pair[0].is_read() != pair[1].is_read()).count();
-        changes >= TOGETHER_CHANGES_MIN
-            && commands.len() <= TOGETHER_COMMANDS_MAX
-            && client.weight() == Weight::Light
-            && !client.reads_here()
+    /// How many of the commands of the guest that a client has sent are run together next, at least one: reads, writes, or
+    /// writes with reads among them, which then go through the log. Otherwise each run of the one would wait for the run of
+    /// the other before it; but where few change over, or replies may be large, that is less work, and whoever reads from
+    /// its own node wants no other's state.
+    pub fn together(&self, client: &Client, commands: &[Command]) -> usize {
+        let changes_over = |pair: &[Command]| pair[0].is_read() != pair[1].is_read();
+        let mixed = commands.len().min(MIXED_COMMANDS_MAX);
+        let changes = commands[..mixed].windows(2).filter(|pair| changes_over(pair)).count();
+        if changes >= MIXED_CHANGES_MIN && client.weight() == Weight::Light && !client.reads_here() {
+            return mixed;
+        }
+        commands.windows(2).position(changes_over).map_or(commands.len(), |last| last + 1)
     }
 
     /// Runs writes, and reads among them, in order through the log: one reply each, or one error for all.

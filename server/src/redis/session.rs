@@ -2,8 +2,9 @@
 //!
 //! The session reads what is there, cuts it into commands, and lets the dispatcher say where each goes. Neighbours that
 //! go the same way go together: consecutive writes are one proposal, consecutive reads one call of the machine. Where
-//! they change over often, the reads go along with the writes. Replies come in the order of the commands. It reads again only when all are written, so a client that does not take its
-//! replies stops being read, and the system's buffers push back on it.
+//! they change over often, the reads go along with the writes. Replies come in the order of the commands. It reads again
+//! only when all are written, so a client that does not take its replies stops being read, and the system's buffers push
+//! back on it.
 
 use super::{Decoder, Options, ProtocolError, encode, encode_value};
 use crate::command::Command;
@@ -233,14 +234,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     async fn run_group(&mut self, group: &mut Group) -> Result<(), End> {
-        let mut commands = std::mem::take(&mut group.commands);
+        let mut commands = std::mem::take(&mut group.commands).into_iter();
         let mut refusals = std::mem::take(&mut group.refusals).into_iter();
-        let go_together = self.dispatcher.go_together(&self.client, &commands);
-        while let Some(first) = commands.first() {
-            let is_read = first.is_read();
-            let end = if go_together { None } else { commands.iter().position(|command| command.is_read() != is_read) };
-            let later = commands.split_off(end.unwrap_or(commands.len()));
-            self.run_part(std::mem::replace(&mut commands, later), is_read && !go_together, &mut refusals).await?;
+        while commands.len() > 0 {
+            let count = self.dispatcher.together(&self.client, commands.as_slice());
+            let part: Vec<Command> = match count < commands.len() {
+                true => commands.by_ref().take(count).collect(),
+                false => std::mem::take(&mut commands).collect(),
+            };
+            let are_reads = part.iter().all(Command::is_read);
+            self.run_part(part, are_reads, &mut refusals).await?;
         }
         // Those behind the last command.
         for error in refusals.flatten() {
