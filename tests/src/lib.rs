@@ -1,8 +1,9 @@
 //! The harness of the tests: real server processes (`server`), several of them as one (`cluster`), a client that sees
-//! every byte (`client`), waiting for states (`wait`), the guests to serve (`guests`), NTP servers (`ntp`), networks that
-//! are cut (`network`) and connections that go wrong (`proxy`), and whether what clients saw is linearizable
-//! (`linearizability`), or may be what a node has (`own_state`); clients that mean harm (`hostile`) and one that means none (`bystander`). And data directories:
-//! those of earlier versions (`fixtures`), and what becomes of damaged ones (`flips`).
+//! every byte (`client`), waiting for states (`wait`), the guests to serve (`guests`), NTP servers (`ntp`), networks
+//! that are cut (`network`) and connections that go wrong (`proxy`), and whether what clients saw is linearizable
+//! (`linearizability`), or may be what a node has (`own_state`); clients that mean harm (`hostile`) and one that means
+//! none (`bystander`). And data directories: those of earlier versions (`fixtures`), and what becomes of damaged ones
+//! (`flips`).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -286,12 +286,11 @@ impl Dispatcher {
     /// its own node wants no other's state.
     pub fn together(&self, client: &Client, commands: &[Command]) -> usize {
         let changes_over = |pair: &[Command]| pair[0].is_read() != pair[1].is_read();
+        let Some(last) = commands.windows(2).position(changes_over) else { return commands.len() };
         let mixed = commands.len().min(MIXED_COMMANDS_MAX);
         let changes = commands[..mixed].windows(2).filter(|pair| changes_over(pair)).count();
-        if changes >= MIXED_CHANGES_MIN && client.weight() == Weight::Light && !client.reads_here() {
-            return mixed;
-        }
-        commands.windows(2).position(changes_over).map_or(commands.len(), |last| last + 1)
+        let go_mixed = changes >= MIXED_CHANGES_MIN && client.weight() == Weight::Light && !client.reads_here();
+        if go_mixed { mixed } else { last + 1 }
     }
 
     /// Runs writes, and reads among them, in order through the log: one reply each, or one error for all.

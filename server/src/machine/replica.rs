@@ -70,6 +70,7 @@ struct Output {
     /// Replies of reads among them, and how many of the others come before. They are apart, for no replica knows what they
     /// were on another.
     reads: Vec<(usize, Replies)>,
+    reads_bytes: u64,
 }
 
 impl Output {
@@ -297,12 +298,7 @@ impl Replica {
 
     fn run_writes(&mut self, commands: &[Command], output: &mut Output) -> Result<(), Failure> {
         self.is_shown = false;
-        let positions: Vec<Option<u32>> = commands.iter().map(|command| self.position(command)).collect();
-        let calls: Vec<Call<'_>> = positions
-            .iter()
-            .zip(commands)
-            .filter_map(|(position, command)| position.map(|position| Call { command: position, args: command.args() }))
-            .collect();
+        let (positions, calls) = self.calls(commands);
         if calls.len() == commands.len() {
             return self.writer.run(&calls, &mut output.bytes, &mut output.ends);
         }
@@ -318,7 +314,7 @@ impl Replica {
         let (before, limit) = (output.ends.len(), self.limits().replies_bytes_max);
         let mut left = commands;
         while let Some(command) = left.first() {
-            let bytes = output.reads.iter().map(|(_, replies)| replies.bytes() as u64).sum();
+            let bytes = output.reads_bytes;
             let replies = if !wanted {
                 Replies::new(Bytes::from_static(b"_\r\n"), vec![3])
             } else if bytes > limit {
@@ -331,6 +327,7 @@ impl Replica {
                 self.read(left)?
             };
             left = left.get(replies.len().max(1)..).unwrap_or_default();
+            output.reads_bytes += replies.bytes() as u64;
             output.reads.push((before, replies));
         }
         Ok(())
@@ -473,6 +470,15 @@ impl Replica {
         let reply = trap.reply();
         self.last_trap = Some(Arc::new(trap));
         reply
+    }
+
+    /// The position of each command, and the calls of those that the module knows.
+    fn calls<'a>(&self, commands: &'a [Command]) -> (Vec<Option<u32>>, Vec<Call<'a>>) {
+        let positions: Vec<Option<u32>> = commands.iter().map(|command| self.position(command)).collect();
+        let known = positions.iter().zip(commands);
+        let calls = known.filter_map(|(position, command)| Some(Call { command: (*position)?, args: command.args() }));
+        let calls = calls.collect();
+        (positions, calls)
     }
 
     fn position(&self, command: &Command) -> Option<u32> {

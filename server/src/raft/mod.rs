@@ -283,7 +283,8 @@ impl Cluster {
         weight: Weight,
         suits: impl FnOnce(&Readable<'_>) -> bool,
     ) -> Option<Replies> {
-        queue::is_small(commands, weight).then(|| self.shared.machine.read_now(commands, suits)).flatten()
+        let is_little = weight == Weight::Light && queue::are_small(commands);
+        is_little.then(|| self.shared.machine.read_now(commands, suits)).flatten()
     }
 
     /// Returns when everything proposed before is committed and applied.

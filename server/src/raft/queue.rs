@@ -211,15 +211,17 @@ impl Waiting {
 
 impl Group {
     fn is_small(&self) -> bool {
-        self.weight == Weight::Light && self.commands.len() <= SMALL_COMMANDS_MAX && self.bytes <= SMALL_BYTES_MAX
+        self.weight == Weight::Light && is_small(self.commands.len(), || self.bytes)
     }
 }
 
-/// Whether commands would be a small group.
-pub(super) fn is_small(commands: &[Command], weight: Weight) -> bool {
-    weight == Weight::Light
-        && commands.len() <= SMALL_COMMANDS_MAX
-        && commands.iter().map(Command::bytes).sum::<usize>() <= SMALL_BYTES_MAX
+/// Whether commands of light weight would be a small group.
+pub(super) fn are_small(commands: &[Command]) -> bool {
+    is_small(commands.len(), || commands.iter().map(Command::bytes).sum())
+}
+
+fn is_small(commands: usize, bytes: impl FnOnce() -> usize) -> bool {
+    commands <= SMALL_COMMANDS_MAX && bytes() <= SMALL_BYTES_MAX
 }
 
 /// A batch while groups are taken into it.

@@ -8,7 +8,7 @@
 //! A second task does the same for reads that are content with this node's own state, without such a point.
 
 use super::presence::Presence;
-use super::queue::{self, Batch, Queue, Weight};
+use super::queue::{self, Batch, Queue};
 use super::{Error, Options, Raft};
 use crate::fault::chain;
 use crate::machine::Machine;
@@ -114,7 +114,7 @@ impl Reads {
                 answers.give_back(commands, || error.again());
                 continue;
             }
-            let replies = match queue::is_small(&commands, Weight::Light) {
+            let replies = match queue::are_small(&commands) {
                 // Without another thread.
                 true => self.machine.read_now(&commands, |_| true),
                 false => None,

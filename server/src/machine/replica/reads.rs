@@ -21,12 +21,7 @@ pub(in crate::machine) const LONG_TURNS: u8 = 100;
 impl Replica {
     /// Runs reads on a private view of the state.
     pub(in crate::machine) fn read(&mut self, commands: &[Command]) -> Result<Replies, Fault> {
-        let positions: Vec<Option<u32>> = commands.iter().map(|command| self.position(command)).collect();
-        let calls: Vec<Call<'_>> = positions
-            .iter()
-            .zip(commands)
-            .filter_map(|(position, command)| position.map(|position| Call { command: position, args: command.args() }))
-            .collect();
+        let (positions, calls) = self.calls(commands);
         let mut output = Output::default();
         if !calls.is_empty() {
             let limits = if calls.len() > 1 { self.limits_of_reads() } else { self.limits() };
