@@ -8,6 +8,7 @@ use libfuzzer_sys::arbitrary::Unstructured;
 use libfuzzer_sys::{fuzz_mutator, fuzzer_mutate};
 use wasm_mutate::WasmMutate;
 use wasm_smith::{Config, Module};
+use wasmparser::Parser;
 
 uhaha_fuzz::target!(modules);
 
@@ -39,6 +40,10 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
 });
 
 fn mutate(module: &[u8], seed: u32) -> Option<Vec<u8>> {
+    // It panics at some that are not valid.
+    if !Parser::is_core_wasm(module) || wasmparser::validate(module).is_err() {
+        return None;
+    }
     let mut mutation = WasmMutate::default();
     mutation.seed(seed.into()).fuel(MUTATION_FUEL);
     let made = mutation.run(module).ok()?.next()?;

@@ -4,6 +4,7 @@
 mod chart;
 mod compare;
 mod etcd;
+mod growth;
 mod load;
 mod machine;
 mod process;
@@ -34,13 +35,15 @@ Measures the server beside redis-server (appendonly yes, appendfsync always) and
   --server PATH   the server to measure [default: builds the release profile]
   --rounds N      how often each cell is measured; medians are printed [default: 5]
   --quick         one shorter round and fewer keys, to see whether it works
-  --only PART     ticket, set, get, payload, mix, cluster, etcd or restart
+  --only PART     ticket, set, get, payload, mix, cluster, etcd or restart; native or growth, which are measured on
+                  request alone
   --json FILE     writes all that was measured
   --chart FILE    writes an SVG of the rates in parts of the peers'
   --compare A B   of two such JSON files, what has changed from the first to the second
   --help          this";
 
 const RESTART: &str = "restart";
+const GROWTH: &str = "growth";
 const ROUNDS_MAX: usize = 1000;
 
 struct Options {
@@ -76,8 +79,9 @@ impl Options {
                 "--only" => {
                     let part = value()?;
                     ensure!(
-                        part == RESTART || Workload::all().iter().any(|workload| workload.part == part),
-                        "--only is ticket, set, get, payload, mix, cluster, etcd or restart"
+                        [RESTART, GROWTH].contains(&part)
+                            || Workload::all().iter().any(|workload| workload.part == part),
+                        "--only is ticket, set, get, payload, mix, cluster, etcd, restart, native or growth"
                     );
                     options.only = Some(part.to_owned());
                 }
@@ -97,7 +101,9 @@ impl Options {
     }
 
     fn wants(&self, part: &str) -> bool {
-        self.only.as_ref().is_none_or(|only| only == part)
+        // One takes another build, and one as long as all others.
+        let on_request = [workload::NATIVE, GROWTH].contains(&part);
+        self.only.as_ref().map_or(!on_request, |only| only == part)
     }
 
     /// How long one run should take. Less says little: connecting and the first syncs weigh too much.
@@ -119,22 +125,28 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     let workloads: Vec<Workload> =
         Workload::all().into_iter().filter(|workload| options.wants(workload.part)).collect();
     // Before a build of minutes, not after it.
-    let versions = versions(&workloads)?;
-    let server = match &options.server {
-        Some(server) => server.clone(),
-        None => build_server()?,
-    };
-    ensure!(server.is_file(), "no server at {}", server.display());
+    let versions = versions(&workloads, options.wants(GROWTH))?;
     // On the disk of the build and not in a temporary folder, which is often in memory, where syncing costs nothing.
     let parent = crate::guests::root().join("target/bench");
     fs::create_dir_all(&parent).with_context(|| format!("creating {}", parent.display()))?;
+    let native = parent.join("native");
+    if options.wants(workload::NATIVE) {
+        // Out of the way of the server, which then takes its place.
+        fs::copy(build_server(&["--features", "figures"])?, &native).context("keeping a build")?;
+    }
+    let server = match &options.server {
+        Some(server) => server.clone(),
+        None => build_server(&[])?,
+    };
+    ensure!(server.is_file(), "no server at {}", server.display());
+    let programs = Programs { server: &server, native: &native };
     let dir = tempfile::Builder::new().prefix("run-").tempdir_in(&parent)?;
 
     let mut report = Report::new(machine::describe(dir.path(), &versions)?, commit());
     println!("{}, {}; {}\n", report.machine, report.date, report.server);
     for workload in &workloads {
         let dir = dir.path().join("services");
-        let remarks = measure(&options, &server, &dir, workload, &mut report)?;
+        let remarks = measure(&options, programs, &dir, workload, &mut report)?;
         println!("{}{remarks}", report.table(&workload.title));
         // A full disk would be a failure of this program alone.
         fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
@@ -143,6 +155,9 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     }
     if options.wants(RESTART) {
         restart::run(&server, &dir.path().join(RESTART), if options.quick { 100_000 } else { 1_000_000 })?;
+    }
+    if options.wants(GROWTH) {
+        growth::run(&server, &dir.path().join(GROWTH), &options)?;
     }
     if let Some(path) = &options.chart {
         fs::write(path, chart::chart(&report)).with_context(|| format!("writing {}", path.display()))?;
@@ -162,10 +177,10 @@ fn commit() -> String {
     }
 }
 
-/// The versions of the programs that the workloads need.
-fn versions(workloads: &[Workload]) -> Result<String> {
+/// The versions of the programs that the workloads need, and growth.
+fn versions(workloads: &[Workload], growth: bool) -> Result<String> {
     let mut programs = Vec::new();
-    if !workloads.is_empty() {
+    if growth || !workloads.is_empty() {
         programs.extend(["redis-server", "redis-benchmark"]);
     }
     if workloads.iter().any(|workload| workload.peer == Peer::Etcd) {
@@ -189,22 +204,38 @@ fn versions(workloads: &[Workload]) -> Result<String> {
     Ok(versions.join(", "))
 }
 
-fn build_server() -> Result<PathBuf> {
+/// What is built by us and measured.
+#[derive(Clone, Copy)]
+struct Programs<'a> {
+    server: &'a Path,
+    /// The one that may leave out the guest and the log.
+    native: &'a Path,
+}
+
+fn build_server(features: &[&str]) -> Result<PathBuf> {
     let root = crate::guests::root();
     let target = match env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => std::path::absolute(dir)?,
         None => root.join("target"),
     };
     let mut cargo = crate::cargo::command();
-    cargo.args(["build", "--release", "--package", "uhaha-server", "--target-dir"]).arg(&target).current_dir(&root);
+    cargo.args(["build", "--release", "--package", "uhaha-server"]).args(features);
+    cargo.arg("--target-dir").arg(&target).current_dir(&root);
     ensure!(cargo.status()?.success(), "the server does not build");
     Ok(target.join("release/uhaha-server"))
 }
 
 /// Measures all cells of a workload. Returns what may explain a number.
-fn measure(options: &Options, server: &Path, dir: &Path, workload: &Workload, report: &mut Report) -> Result<String> {
-    let ours = Service::ours(server, workload.module, workload.nodes, &dir.join("ours"))?;
+fn measure(
+    options: &Options,
+    programs: Programs<'_>,
+    dir: &Path,
+    workload: &Workload,
+    report: &mut Report,
+) -> Result<String> {
+    let ours = Service::ours(programs.server, workload.module, workload.nodes, &dir.join("ours"))?;
     let peer = match workload.peer {
+        Peer::Native => Service::native(programs.native, workload.module, &dir.join("native"))?,
         Peer::Redis => Service::redis(&dir.join("redis"))?,
         Peer::Etcd => Service::etcd(workload.nodes, &dir.join("etcd"))?,
     };
@@ -264,6 +295,8 @@ mod tests {
         assert_eq!(options.server, Some(PathBuf::from("a")));
         assert_eq!(options.rounds, 1);
         assert!(options.wants("get") && !options.wants("set"));
+        let all = Options::parse(&[]).unwrap().unwrap();
+        assert!(all.wants("get") && !all.wants(GROWTH) && !all.wants(workload::NATIVE));
         assert_eq!(Options::parse(&["--rounds", "5", "--quick"]).unwrap().unwrap().rounds, 5);
         let options = Options::parse(&["--compare", "a.json", "b.json"]).unwrap().unwrap();
         assert_eq!(options.compare, Some(["a.json", "b.json"].map(PathBuf::from)));

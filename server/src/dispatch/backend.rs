@@ -36,6 +36,8 @@ pub(super) enum Backend {
 impl Backend {
     pub(super) async fn propose(&self, commands: Vec<Command>) -> Result<Replies, raft::Error> {
         match self {
+            #[cfg(feature = "figures")]
+            Backend::Node { .. } if super::native::is_wanted() => Ok(super::native::replies(commands.len())),
             Backend::Node { cluster, .. } => cluster.propose(commands).await,
             #[cfg(test)]
             Backend::Fake(fake) => fake.propose(&commands),

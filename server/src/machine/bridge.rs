@@ -51,7 +51,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     {
         let mut chunks = entries.ready_chunks(ENTRIES_MAX);
         while let Some(chunk) = chunks.next().await {
-            let entries = chunk.into_iter().collect::<Result<VecDeque<_>, _>>()?;
+            let mut entries = chunk.into_iter().collect::<Result<VecDeque<_>, _>>()?;
+            self.machine.apply_now(&mut entries).map_err(io::Error::other)?;
+            if entries.is_empty() {
+                continue;
+            }
             self.job(|done| Job::Apply { entries, done }).await?;
         }
         Ok(())

@@ -70,18 +70,21 @@ pub(super) struct Journal {
     proposals: Vec<Proposal>,
     commands: usize,
     bytes: usize,
+    fuel: u64,
     begun: Instant,
 }
 
 impl Default for Journal {
     fn default() -> Journal {
-        Journal { proposals: Vec::new(), commands: 0, bytes: 0, begun: Instant::now() }
+        Journal { proposals: Vec::new(), commands: 0, bytes: 0, fuel: 0, begun: Instant::now() }
     }
 }
 
 /// Repeating this many commands takes some tens of milliseconds.
 const COMMANDS_MAX: usize = 65_536;
 const BYTES_MAX: usize = 64 << 20;
+/// So does this, of commands that have much to do.
+const FUEL_MAX: u64 = 100_000_000;
 /// A checkpoint costs for a page that was written to what a few commands cost, so a large state is copied seldom.
 const COMMANDS_PER_PAGE: usize = 8;
 /// Of a small state a checkpoint takes some milliseconds: at this distance that is a small part of the time.
@@ -93,10 +96,11 @@ const PATIENCE: usize = 4;
 const FORGOTTEN_AT_ONCE_MAX: usize = 16_384;
 
 impl Journal {
-    pub(super) fn push(&mut self, proposal: Proposal, commands: usize) {
+    pub(super) fn push(&mut self, proposal: Proposal, commands: usize, fuel: u64) {
         // A tick is work too.
         self.commands += commands + 1;
         self.bytes += proposal.as_bytes().len();
+        self.fuel += fuel;
         self.proposals.push(proposal);
     }
 
@@ -118,7 +122,12 @@ impl Journal {
     pub(super) fn is_long(&self, memory_bytes: u64, in_use: impl FnOnce() -> bool) -> bool {
         let pages = memory_bytes as usize / PAGE_BYTES;
         let commands_max = COMMANDS_MAX.max(pages * COMMANDS_PER_PAGE);
-        let is_over = |times: usize| self.commands > commands_max * times || self.bytes > BYTES_MAX * times;
+        let fuel_max = FUEL_MAX * (commands_max / COMMANDS_MAX) as u64;
+        let is_over = |times: usize| {
+            self.commands > commands_max * times
+                || self.bytes > BYTES_MAX * times
+                || self.fuel > fuel_max * times as u64
+        };
         is_over(1) && (is_over(PATIENCE) || self.begun.elapsed() >= DISTANCE_MIN && !in_use())
     }
 }

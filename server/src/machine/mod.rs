@@ -49,6 +49,7 @@ use crate::type_config::LogId;
 use awaited::Awaited;
 use digest::{Comparison, Ring};
 use lending::Lending;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -162,6 +163,16 @@ impl Machine {
             self.shared.alarm.raise(&fault);
             None
         })
+    }
+
+    /// Applies entries as the apply thread does, but on the caller's thread: the first of them that are short, which are
+    /// taken out, if that thread has nothing to do.
+    fn apply_now(&self, entries: &mut VecDeque<worker::Applied>) -> Result<(), Fault> {
+        if !guest::is_guest_thread() {
+            return Ok(());
+        }
+        let applied = self.shared.lending.with(|worker| worker.apply_short(entries));
+        applied.unwrap_or(Ok(())).inspect_err(|fault| self.shared.alarm.raise(fault))
     }
 
     pub fn status(&self) -> Status {

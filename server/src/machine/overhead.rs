@@ -93,7 +93,7 @@ impl Partial {
         let (mut replies, mut ends) = (Vec::new(), Vec::new());
         self.instance.run(&calls, &mut replies, &mut ends)?;
         if self.gives.images {
-            self.journal.push(proposal.clone(), commands.len());
+            self.journal.push(proposal.clone(), commands.len(), self.instance.take_fuel());
         }
         if self.gives.digests {
             let running = digest::running(self.digests.running, index, proposal.as_bytes(), &replies);

@@ -7,9 +7,10 @@
 //! alone. That includes the limits: a proposal sets them (`obedience`).
 
 mod reads;
+mod short;
 
 #[cfg(test)]
-pub(super) use reads::LONG_TURNS;
+pub(super) use short::LONG_TURNS;
 
 use super::checkpoint::{Checkpoint, Journal};
 use super::digest;
@@ -36,8 +37,10 @@ pub(super) struct Replica {
     reader: Option<Instance>,
     /// Whether the reader is a view of the state as it stands, but for what the last reads have changed.
     is_shown: bool,
-    /// Of each command of the description, how often it is not tried as a short read.
-    long: Vec<u8>,
+    /// Of each command of the description, how often it is not tried as a short one.
+    long: Vec<u16>,
+    /// The writer is left in the middle of something that was not short.
+    is_spoiled: bool,
     base: Checkpoint,
     journal: Journal,
     /// Time of the first entry ever applied; 0 before.
@@ -122,6 +125,7 @@ impl Replica {
             reader: None,
             is_shown: false,
             long: vec![0; guest.description().commands.len()],
+            is_spoiled: false,
             boot: base.boot,
             ticking: base.ticking,
             digests: base.digests,
@@ -199,8 +203,8 @@ impl Replica {
     /// Applies the proposal of the entry at `index`. Reads that stand in it are run if somebody `wants_reads`; otherwise each
     /// has null for a reply.
     pub(super) fn apply(&mut self, index: u64, proposal: &Proposal, wants_reads: bool) -> Result<Replies, Fault> {
-        let undecodable = |error| Fault::because(format!("the entry at index {index} cannot be decoded"), error);
-        let (header, commands) = proposal.decode().map_err(undecodable)?;
+        self.mend()?;
+        let (header, commands) = decode(index, proposal)?;
         if !self.is_stand_in {
             obedience::check(&self.guest, self.settings.as_ref(), index, &header)?;
         }
@@ -214,9 +218,7 @@ impl Replica {
         self.writer.hold_lines();
         let output = match self.run(&header, &commands, wants_reads) {
             Ok(output) => {
-                self.writer.release_lines();
-                self.fuel += self.writer.take_fuel();
-                self.journal.push(proposal.clone(), commands.len());
+                self.ran_at_once(proposal, commands.len());
                 output
             }
             Err(failure) => {
@@ -224,8 +226,7 @@ impl Replica {
                 self.run_carefully(index, &header, &commands, wants_reads)?
             }
         };
-        let running = digest::running(self.digests.running, index, proposal.as_bytes(), &output.bytes);
-        self.digests = Digests { index, running, state: None };
+        self.note_digest(index, proposal, &output);
         // To make another image while the last one is in use would take a copy of the whole: the next mark will do.
         if header.checks.mark && !self.silent && self.base.image.is_free() {
             let checkpoint = self.checkpoint()?;
@@ -238,6 +239,19 @@ impl Replica {
             self.checkpoint()?;
         }
         Ok(output.replies())
+    }
+
+    /// Takes note of a proposal that ran in one call.
+    fn ran_at_once(&mut self, proposal: &Proposal, commands: usize) {
+        self.writer.release_lines();
+        let fuel = self.writer.take_fuel();
+        self.fuel += fuel;
+        self.journal.push(proposal.clone(), commands, fuel);
+    }
+
+    fn note_digest(&mut self, index: u64, proposal: &Proposal, output: &Output) {
+        let running = digest::running(self.digests.running, index, proposal.as_bytes(), &output.bytes);
+        self.digests = Digests { index, running, state: None };
     }
 
     /// The state after a mark that was just applied, if its digest is still to be made: that takes long enough for
@@ -499,6 +513,11 @@ impl Replica {
     pub(super) fn source(&self) -> crate::guest::Source {
         self.writer.source()
     }
+}
+
+fn decode(index: u64, proposal: &Proposal) -> Result<(Header, Vec<Command>), Fault> {
+    let undecodable = |error| Fault::because(format!("the entry at index {index} cannot be decoded"), error);
+    proposal.decode().map_err(undecodable)
 }
 
 pub(super) fn instantiate(guest: &Guest, limits: Limits) -> Result<Instance, Fault> {

@@ -15,7 +15,7 @@ use crate::command::Command;
 use crate::digest::{Difference, Digests};
 use crate::fault::Fault;
 use crate::guest::Guest;
-use crate::proposal::Origin;
+use crate::proposal::{Origin, Proposal};
 use crate::replies::{Answered, Replies};
 use crate::storage::snapshots::{SnapshotInfo, Snapshots};
 use crate::type_config::{Entry, LogId, Membership, NodeId, SnapshotMeta, TypeConfig};
@@ -29,6 +29,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// How often a long replay says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// How many short entries are applied at a time on a thread that has others to serve.
+const SHORT_ENTRIES_MAX: usize = 4;
 
 pub(super) type Applied = (Entry, Option<ApplyResponder<TypeConfig>>);
 
@@ -168,7 +170,8 @@ impl Worker {
 
     /// What the state is of, if it is one that may be read; apart from the jobs, for whoever has it while there are none.
     pub(super) fn readable(&self) -> Option<Readable<'_>> {
-        let is_readable = self.audit.standing == Standing::Sound && self.replay.is_none() && self.held.is_empty();
+        let is_busy = self.replay.is_some() || !self.held.is_empty() || self.replica.is_spoiled();
+        let is_readable = self.audit.standing == Standing::Sound && !is_busy;
         is_readable.then_some(Readable { applied: self.applied, membership: &self.membership })
     }
 
@@ -178,7 +181,29 @@ impl Worker {
         Ok(replies.map(|replies| replies.at(self.applied.map_or(0, |applied| applied.index))))
     }
 
+    /// Applies entries that are short on the thread at hand, and takes them out, up to the first that is not.
+    pub(super) fn apply_short(&mut self, entries: &mut VecDeque<Applied>) -> Result<(), Fault> {
+        for _ in 0..SHORT_ENTRIES_MAX {
+            let Some((Entry { log_id, payload: EntryPayload::Normal(proposal) }, _)) = entries.front() else { break };
+            let is_next = self.applied.is_none_or(|applied| applied.index < log_id.index);
+            if !is_next || proposal.checks().digests.is_some() || self.readable().is_none() {
+                break;
+            }
+            let Some(replies) = self.replica.apply_short(log_id.index, proposal)? else { break };
+            let (log_id, proposal) = (*log_id, proposal.clone());
+            let responder = entries.pop_front().and_then(|(_, responder)| responder);
+            let replies = self.hand_out(log_id.index, proposal, replies)?;
+            self.applied = Some(log_id);
+            self.publish();
+            if let Some(responder) = responder {
+                responder.send(replies);
+            }
+        }
+        Ok(())
+    }
+
     fn work(&mut self, job: Job) -> Result<(), Fault> {
+        self.replica.mend()?;
         // A receiver that is gone has lost interest in the answer, which is not an error here.
         match (self.audit.standing, job) {
             (Standing::Quarantined(_), Job::Apply { mut entries, done }) if self.replay.is_some() => {
@@ -354,27 +379,10 @@ impl Worker {
         let replies = match entry.payload {
             EntryPayload::Blank => Replies::default(),
             EntryPayload::Normal(proposal) => {
-                let own = |origin: &&Origin| origin.node_id == self.node_id;
-                let origins: Vec<Origin> = proposal.origins().iter().filter(own).copied().collect();
-                let wants_reads =
-                    responder.is_some() || origins.iter().any(|origin| self.shared.awaited.awaits(origin.request));
-                let replies = self.replica.apply(index, &proposal, wants_reads)?.at(index);
-                let digests = self.replica.digests();
-                self.shared.lock_digests().push(digests);
-                self.audit.applied(digests);
-                if let Some(checkpoint) = self.replica.take_marked() {
-                    self.digest_later(checkpoint)?;
-                }
-                self.shared.count(replies.len() as u64);
-                let serves = self.audit.standing.serves();
-                for origin in origins {
-                    match serves {
-                        true => self.shared.awaited.give(origin.request, &replies, origin.first, origin.count),
-                        false => self.shared.awaited.forget_one(origin.request),
-                    }
-                }
-                self.tail.push(index, proposal, replies.clone());
-                replies
+                let wants_reads = responder.is_some()
+                    || self.forwarded(&proposal).any(|origin| self.shared.awaited.awaits(origin.request));
+                let replies = self.replica.apply(index, &proposal, wants_reads)?;
+                self.hand_out(index, proposal, replies)?
             }
             EntryPayload::Membership(membership) => {
                 self.membership = Membership::new(Some(entry.log_id), membership);
@@ -389,6 +397,33 @@ impl Worker {
             responder.send(replies);
         }
         Ok(())
+    }
+
+    /// What clients of this node have sent by way of the leader.
+    fn forwarded(&self, proposal: &Proposal) -> impl Iterator<Item = Origin> + use<> {
+        let node_id = self.node_id;
+        proposal.origins().into_iter().filter(move |origin| origin.node_id == node_id)
+    }
+
+    /// Takes note of what a proposal has led to, and gives those clients theirs.
+    fn hand_out(&mut self, index: u64, proposal: Proposal, replies: Replies) -> Result<Replies, Fault> {
+        let replies = replies.at(index);
+        let digests = self.replica.digests();
+        self.shared.lock_digests().push(digests);
+        self.audit.applied(digests);
+        if let Some(checkpoint) = self.replica.take_marked() {
+            self.digest_later(checkpoint)?;
+        }
+        self.shared.count(replies.len() as u64);
+        let serves = self.audit.standing.serves();
+        for origin in self.forwarded(&proposal) {
+            match serves {
+                true => self.shared.awaited.give(origin.request, &replies, origin.first, origin.count),
+                false => self.shared.awaited.forget_one(origin.request),
+            }
+        }
+        self.tail.push(index, proposal, replies.clone());
+        Ok(replies)
     }
 
     /// Takes note of an entry that a replica which began in quarantine had applied before; what it does is in the state

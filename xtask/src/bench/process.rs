@@ -90,8 +90,26 @@ impl Server {
         Ok(server)
     }
 
+    /// The same of a build that has the machine that does nothing, with it.
+    pub(super) fn native(program: &Path, module: &str, dir: &Path) -> Result<Server> {
+        let mut server = Server::uhaha_with(program, module, dir, free_port()?, &[], &[("UHAHA_NATIVE", "1")])?;
+        server.wait_for_answer()?;
+        Ok(server)
+    }
+
     /// Starts our server at a port, and does not wait.
     pub(super) fn uhaha_at(program: &Path, module: &str, dir: &Path, port: u16, args: &[&str]) -> Result<Server> {
+        Server::uhaha_with(program, module, dir, port, args, &[])
+    }
+
+    fn uhaha_with(
+        program: &Path,
+        module: &str,
+        dir: &Path,
+        port: u16,
+        args: &[&str],
+        env: &[(&str, &str)],
+    ) -> Result<Server> {
         fs::create_dir_all(dir)?;
         // A relative name would be looked up in the path.
         let mut command = Command::new(std::path::absolute(program)?);
@@ -103,6 +121,7 @@ impl Server {
                 command.env_remove(name);
             }
         }
+        command.envs(env.iter().copied());
         Server::start(&mut command, port, dir)
     }
 
@@ -134,7 +153,7 @@ impl Server {
         Ok(Server { process, port, log })
     }
 
-    fn wait_for_answer(&mut self) -> Result<()> {
+    pub(super) fn wait_for_answer(&mut self) -> Result<()> {
         // Refused while it starts, and an error while it loads.
         self.wait_until("answer PING", |port| {
             Client::connect(port).and_then(|mut client| client.text(&["PING"])).is_ok_and(|answer| answer == "PONG")

@@ -16,7 +16,7 @@ pub(super) struct Service {
 impl Service {
     pub(super) fn ours(program: &Path, module: &str, nodes: usize, dir: &Path) -> Result<Service> {
         if nodes == 1 {
-            return Ok(Service { name: "ours", nodes: vec![Server::uhaha(program, module, dir)?], leader: 0 });
+            return Ok(Service::of("ours", Server::uhaha(program, module, dir)?));
         }
         let ports: Vec<u16> = (0..nodes).map(|_| free_port()).collect::<Result<_>>()?;
         let all: Vec<String> = ports.iter().map(|port| format!("{}:{port}", Ipv4Addr::LOCALHOST)).collect();
@@ -38,8 +38,18 @@ impl Service {
         Ok(Service { name: "ours", nodes, leader })
     }
 
+    /// One server that has been started.
+    pub(super) fn of(name: &'static str, server: Server) -> Service {
+        Service { name, nodes: vec![server], leader: 0 }
+    }
+
+    /// Ours without a guest and a log.
+    pub(super) fn native(program: &Path, module: &str, dir: &Path) -> Result<Service> {
+        Ok(Service::of("native", Server::native(program, module, dir)?))
+    }
+
     pub(super) fn redis(dir: &Path) -> Result<Service> {
-        Ok(Service { name: "redis", nodes: vec![Server::redis(dir)?], leader: 0 })
+        Ok(Service::of("redis", Server::redis(dir)?))
     }
 
     pub(super) fn etcd(nodes: usize, dir: &Path) -> Result<Service> {
@@ -72,6 +82,11 @@ impl Service {
     /// The one that clients talk to.
     pub(super) fn leader(&self) -> &Server {
         &self.nodes[self.leader]
+    }
+
+    /// `SIGTERM`, one node after the other, and waits for their ends.
+    pub(super) fn stop(self) -> Result<()> {
+        self.nodes.into_iter().try_for_each(|node| node.stop().map(drop))
     }
 
     /// Of all nodes together; the memory is that of the largest.

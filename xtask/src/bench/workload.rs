@@ -9,6 +9,8 @@ pub(super) enum Peer {
     Redis,
     /// As many nodes as ours.
     Etcd,
+    /// Ours, without a guest and without a log.
+    Native,
 }
 
 pub(super) struct Workload {
@@ -34,6 +36,9 @@ pub(super) struct Workload {
 const KEYS: u32 = 100_000;
 /// What the values take together at most.
 const VALUES_BYTES_MAX: usize = 64 << 20;
+
+/// The part that shows what guest and log cost.
+pub(super) const NATIVE: &str = "native";
 
 const CELLS: [(u64, u64); 6] = [(1, 1), (1, 64), (50, 1), (50, 16), (50, 64), (256, 1)];
 
@@ -86,6 +91,9 @@ impl Workload {
         for bytes in [16, 256, 4 << 10, 64 << 10] {
             all.push(Workload { cells: cells(&[(50, 16)]), ..Workload::set("payload", bytes) });
         }
+        let title = "TICKET beside a machine that does nothing".to_owned();
+        let native = Workload { part: NATIVE, title, peer: Peer::Native, ..Workload::ticket() };
+        all.push(Workload { theirs: native.ours.clone(), cells: cells(&[(50, 1), (50, 16), (50, 64)]), ..native });
         let mix = Workload::of("mix", "SET and GET in turns, 32 of each", "builtin:kvdb", "");
         all.push(Workload { mix: Some(32), cells: cells(&[(1, 64)]), ..mix });
         let three = |workload: Workload, wanted: &[(u64, u64)]| Workload {

@@ -12,12 +12,6 @@ const READ_REPLIES_BYTES_MAX: u64 = 4 << 20;
 /// How much the guest's memory may grow while they are made. It is the reader's own, and given back.
 const READ_GROWTH_BYTES_MAX: u64 = 32 << 20;
 
-/// What short reads may take together: less than a millisecond.
-const SHORT_FUEL_MAX: u64 = 1_000_000;
-const SHORT_REPLIES_BYTES_MAX: u64 = 256 << 10;
-/// How often a command that took more is not tried again.
-pub(in crate::machine) const LONG_TURNS: u8 = 100;
-
 impl Replica {
     /// Runs reads on a private view of the state.
     pub(in crate::machine) fn read(&mut self, commands: &[Command]) -> Result<Replies, Fault> {
@@ -44,57 +38,8 @@ impl Replica {
         Ok(output.replies())
     }
 
-    /// The same for reads that are short, if there is a reader already; nothing if they are not, or fail: then `read` is to
-    /// run them.
-    pub(in crate::machine) fn read_short(&mut self, commands: &[Command]) -> Result<Option<Replies>, Fault> {
-        if self.guest.uses_resources() {
-            return Ok(None);
-        }
-        let mut calls = Vec::with_capacity(commands.len());
-        for command in commands {
-            let Some(position) = self.position(command) else { return Ok(None) };
-            let turns = &mut self.long[position as usize];
-            if *turns > 0 {
-                *turns -= 1;
-                return Ok(None);
-            }
-            calls.push(Call { command: position, args: command.args() });
-        }
-        let limits = self.limits_of_short_reads(calls.len());
-        let Some(mut reader) = self.reader.take() else { return Ok(None) };
-        if !self.show(&mut reader)? {
-            return Ok(None);
-        }
-        reader.set_limits(limits);
-        reader.hold_lines();
-        let mut output = Output::default();
-        match reader.run(&calls, &mut output.bytes, &mut output.ends) {
-            Ok(()) => {
-                reader.release_lines();
-                self.reader = Some(reader);
-                Ok(Some(output.replies()))
-            }
-            Err(Failure::Host(fault)) => Err(fault),
-            Err(_) => {
-                calls.iter().for_each(|call| self.long[call.command as usize] = LONG_TURNS);
-                Ok(None)
-            }
-        }
-    }
-
-    fn limits_of_short_reads(&self, count: usize) -> Limits {
-        let limits = self.limits_of_reads();
-        // Without a batch each command has the fuel to itself.
-        let calls = if self.guest.optional().batch { 1 } else { count.max(1) as u64 };
-        Limits {
-            fuel_max: limits.fuel_max.min(SHORT_FUEL_MAX / calls),
-            replies_bytes_max: limits.replies_bytes_max.min(SHORT_REPLIES_BYTES_MAX),
-            ..limits
-        }
-    }
-
     /// What a call with many commands may take: those whose replies are large are run again, one by one.
-    fn limits_of_reads(&self) -> Limits {
+    pub(super) fn limits_of_reads(&self) -> Limits {
         let limits = self.limits();
         Limits {
             memory_bytes_max: limits.memory_bytes_max.min(self.writer.memory_bytes() + READ_GROWTH_BYTES_MAX),
@@ -152,7 +97,7 @@ impl Replica {
     }
 
     /// False when a new one is needed.
-    fn show(&mut self, reader: &mut Instance) -> Result<bool, Fault> {
+    pub(super) fn show(&mut self, reader: &mut Instance) -> Result<bool, Fault> {
         let is_shown = std::mem::replace(&mut self.is_shown, true);
         if is_shown { reader.view_again(&self.writer) } else { reader.view(&mut self.writer) }
     }
