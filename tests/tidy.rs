@@ -29,7 +29,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
 ];
 
 /// What every layer shares, from the bottom up: each may import those before it.
-const VOCABULARY: [&str; 12] = [
+const VOCABULARY: [&str; 13] = [
     "fault",
     "pace",
     "undelivered",
@@ -39,6 +39,7 @@ const VOCABULARY: [&str; 12] = [
     "resp3",
     "reply",
     "replies",
+    "native",
     "settings",
     "proposal",
     "type_config",

@@ -33,6 +33,8 @@ pub mod guest;
 pub mod inspect;
 pub mod machine;
 pub mod module;
+#[cfg(feature = "figures")]
+pub mod native;
 pub mod net;
 pub mod node;
 pub mod pace;

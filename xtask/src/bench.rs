@@ -235,7 +235,7 @@ fn measure(
 ) -> Result<String> {
     let ours = Service::ours(programs.server, workload.module, workload.nodes, &dir.join("ours"))?;
     let peer = match workload.peer {
-        Peer::Native => Service::native(programs.native, workload.module, &dir.join("native"))?,
+        Peer::Native(what) => Service::native(programs.native, what, workload.module, &dir.join("native"))?,
         Peer::Redis => Service::redis(&dir.join("redis"))?,
         Peer::Etcd => Service::etcd(workload.nodes, &dir.join("etcd"))?,
     };

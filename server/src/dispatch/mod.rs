@@ -11,8 +11,6 @@ mod client;
 mod clients;
 mod error;
 mod glob;
-#[cfg(feature = "figures")]
-mod native;
 mod stats;
 mod subscriptions;
 mod table;

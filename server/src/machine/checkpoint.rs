@@ -83,8 +83,8 @@ impl Default for Journal {
 /// Repeating this many commands takes some tens of milliseconds.
 const COMMANDS_MAX: usize = 65_536;
 const BYTES_MAX: usize = 64 << 20;
-/// So does this, of commands that have much to do.
-const FUEL_MAX: u64 = 100_000_000;
+/// Of commands that have much to do, this takes some tenths of a second.
+const FUEL_MAX: u64 = 400_000_000;
 /// A checkpoint costs for a page that was written to what a few commands cost, so a large state is copied seldom.
 const COMMANDS_PER_PAGE: usize = 8;
 /// Of a small state a checkpoint takes some milliseconds: at this distance that is a small part of the time.

@@ -20,6 +20,8 @@ use crate::command::Command;
 use crate::digest::Digests;
 use crate::fault::Fault;
 use crate::guest::{Backtrace, Call, Failure, Guest, Image, Instance, Limits};
+#[cfg(feature = "figures")]
+use crate::native;
 use crate::proposal::{Header, Proposal};
 use crate::replies::Replies;
 use crate::resp3::{PutToken, Token};
@@ -205,6 +207,10 @@ impl Replica {
     pub(super) fn apply(&mut self, index: u64, proposal: &Proposal, wants_reads: bool) -> Result<Replies, Fault> {
         self.mend()?;
         let (header, commands) = decode(index, proposal)?;
+        #[cfg(feature = "figures")]
+        if native::wanted() == Some(native::Native::Guest) {
+            return Ok(native::replies(commands.len()));
+        }
         if !self.is_stand_in {
             obedience::check(&self.guest, self.settings.as_ref(), index, &header)?;
         }

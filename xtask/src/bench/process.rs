@@ -91,8 +91,8 @@ impl Server {
     }
 
     /// The same of a build that has the machine that does nothing, with it.
-    pub(super) fn native(program: &Path, module: &str, dir: &Path) -> Result<Server> {
-        let mut server = Server::uhaha_with(program, module, dir, free_port()?, &[], &[("UHAHA_NATIVE", "1")])?;
+    pub(super) fn native(program: &Path, what: &str, module: &str, dir: &Path) -> Result<Server> {
+        let mut server = Server::uhaha_with(program, module, dir, free_port()?, &[], &[("UHAHA_NATIVE", what)])?;
         server.wait_for_answer()?;
         Ok(server)
     }

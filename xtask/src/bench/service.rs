@@ -43,9 +43,9 @@ impl Service {
         Service { name, nodes: vec![server], leader: 0 }
     }
 
-    /// Ours without a guest and a log.
-    pub(super) fn native(program: &Path, module: &str, dir: &Path) -> Result<Service> {
-        Ok(Service::of("native", Server::native(program, module, dir)?))
+    /// Ours with nothing in the place of `what`.
+    pub(super) fn native(program: &Path, what: &str, module: &str, dir: &Path) -> Result<Service> {
+        Ok(Service::of("native", Server::native(program, what, module, dir)?))
     }
 
     pub(super) fn redis(dir: &Path) -> Result<Service> {

@@ -9,8 +9,8 @@ pub(super) enum Peer {
     Redis,
     /// As many nodes as ours.
     Etcd,
-    /// Ours, without a guest and without a log.
-    Native,
+    /// Ours with a machine that does nothing, in the place of what `UHAHA_NATIVE` names.
+    Native(&'static str),
 }
 
 pub(super) struct Workload {
@@ -91,9 +91,13 @@ impl Workload {
         for bytes in [16, 256, 4 << 10, 64 << 10] {
             all.push(Workload { cells: cells(&[(50, 16)]), ..Workload::set("payload", bytes) });
         }
-        let title = "TICKET beside a machine that does nothing".to_owned();
-        let native = Workload { part: NATIVE, title, peer: Peer::Native, ..Workload::ticket() };
-        all.push(Workload { theirs: native.ours.clone(), cells: cells(&[(50, 1), (50, 16), (50, 64)]), ..native });
+        for (what, title) in
+            [("guest", "TICKET beside no guest"), ("guest-and-log", "TICKET beside no guest and no log")]
+        {
+            let native =
+                Workload { part: NATIVE, title: title.to_owned(), peer: Peer::Native(what), ..Workload::ticket() };
+            all.push(Workload { theirs: native.ours.clone(), cells: cells(&[(50, 1), (50, 16), (50, 64)]), ..native });
+        }
         let mix = Workload::of("mix", "SET and GET in turns, 32 of each", "builtin:kvdb", "");
         all.push(Workload { mix: Some(32), cells: cells(&[(1, 64)]), ..mix });
         let three = |workload: Workload, wanted: &[(u64, u64)]| Workload {
