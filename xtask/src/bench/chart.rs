@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 
 const WIDTH: f64 = 860.0;
 const BAR: f64 = 16.0;
-const LEFT: f64 = 260.0;
+const LEFT: f64 = 340.0;
 /// What a bar may be long at most; the scale is that of the longest.
 const ROOM: f64 = WIDTH - LEFT - 80.0;
-const TOP: f64 = 64.0;
+const TOP: f64 = 80.0;
 
 pub(super) fn chart(report: &Report) -> String {
     let bars: Vec<(&Row, (f64, f64, f64))> =
@@ -21,7 +21,12 @@ pub(super) fn chart(report: &Report) -> String {
          font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
     );
     let _ = writeln!(svg, "<text x=\"12\" y=\"22\" font-size=\"15\">Commands a second, in parts of the peer's</text>");
-    let _ = writeln!(svg, "<text x=\"12\" y=\"42\" fill=\"#555\">{}, {}</text>", report.date, escaped(&report.machine));
+    // The machine in the first line, the versions of the peers in the second.
+    let (machine, versions) = report.machine.split_once(", redis-server").unwrap_or((&report.machine, ""));
+    let _ = writeln!(svg, "<text x=\"12\" y=\"42\" fill=\"#555\">{}, {}</text>", report.date, escaped(machine));
+    if !versions.is_empty() {
+        let _ = writeln!(svg, "<text x=\"12\" y=\"58\" fill=\"#555\">redis-server{}</text>", escaped(versions));
+    }
     for (number, (row, (ratio, least, most))) in bars.iter().enumerate() {
         let y = TOP + number as f64 * (BAR + 6.0);
         let peer = row.servers.get(1).map_or("", |peer| &*peer.name);
@@ -69,7 +74,7 @@ mod tests {
         let svg = chart(&Report { rows, ..Report::default() });
         assert_eq!(svg.matches("fill=\"#3572b0\"").count(), 2);
         // The longest bar sets the scale, and half of the peer's is a quarter of it.
-        assert!(svg.contains("width=\"130.0\"") && svg.contains("width=\"520.0\""), "{svg}");
+        assert!(svg.contains("width=\"110.0\"") && svg.contains("width=\"440.0\""), "{svg}");
         assert!(svg.contains("A &amp; B 1×1 / redis"));
     }
 }

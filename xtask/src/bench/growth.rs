@@ -169,7 +169,8 @@ impl Growth<'_> {
             while there < *entries {
                 let count = ENTRIES_AT_A_TIME.min(entries - there);
                 let round = run_round(&load, &service, Cell::new(1, 1), Ask::Command(&["TICKET"]), count)?;
-                (cpu.push(round.cpu), rate.push(round.rate));
+                cpu.push(round.cpu);
+                rate.push(round.rate);
                 there += count;
             }
             service.stop()?;
