@@ -71,13 +71,19 @@ impl Alarm {
         });
     }
 
+    /// The first fault, if there was one.
+    pub fn first(&self) -> Option<String> {
+        self.0.borrow().clone()
+    }
+
     /// Waits for the first fault.
     pub async fn raised(&self) -> String {
         let mut receiver = self.0.subscribe();
-        match receiver.wait_for(Option::is_some).await {
-            Ok(fault) => fault.clone().unwrap_or_default(),
+        let fault = receiver.wait_for(Option::is_some).await.ok().and_then(|fault| fault.clone());
+        match fault {
+            Some(fault) => fault,
             // `self` holds the sender, so the channel cannot close meanwhile.
-            Err(_) => std::future::pending().await,
+            None => std::future::pending().await,
         }
     }
 }

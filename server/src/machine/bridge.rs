@@ -27,7 +27,11 @@ pub struct StateMachine {
 
 impl StateMachine {
     async fn job<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, io::Error> {
-        self.machine.job(job).await.map_err(io::Error::other)
+        match self.machine.job(job).await {
+            Ok(done) => Ok(done),
+            // The thread ends by a fault alone, which it may be about to tell; openraft's end follows from this error.
+            Err(_) => Err(io::Error::other(self.machine.shared.alarm.raised().await)),
+        }
     }
 
     /// openraft is told of this one.

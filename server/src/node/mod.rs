@@ -74,6 +74,8 @@ pub enum StartError {
     Machine(#[from] machine::StartError),
     #[error("raft does not start")]
     Raft(#[from] raft::Error),
+    #[error("{0}")]
+    Fault(String),
     #[error("the module's commands cannot be served")]
     Commands(#[from] dispatch::Error),
     #[error("signals cannot be waited for")]
@@ -136,7 +138,9 @@ impl Node {
         let raft = options::raft(&config, &identity, &address, founders);
         let clock = Clock::new(options::time(&config));
         tokio::spawn(clock.clone().run(stop.clone()));
-        let cluster = Cluster::start(raft, data.log.clone(), machine.clone(), clock, ward, local.clone()).await?;
+        let cluster = Cluster::start(raft, data.log.clone(), machine.clone(), clock, ward, local.clone()).await;
+        // That Raft has stopped says nothing; why it did is known elsewhere.
+        let cluster = cluster.map_err(|error| alarm.first().map_or(StartError::Raft(error), StartError::Fault))?;
         reception.open_to_peers(local, Peers::Member(cluster.clone()));
         let dispatcher = Dispatcher::new(
             options::dispatch(&config, &credentials),
