@@ -192,7 +192,8 @@ impl Worker {
             let Some(replies) = self.replica.apply_short(log_id.index, proposal)? else { break };
             let (log_id, proposal) = (*log_id, proposal.clone());
             let responder = entries.pop_front().and_then(|(_, responder)| responder);
-            let replies = self.hand_out(log_id.index, proposal, replies)?;
+            let origins = self.forwarded(&proposal);
+            let replies = self.hand_out(log_id.index, proposal, origins, replies)?;
             self.applied = Some(log_id);
             self.publish();
             if let Some(responder) = responder {
@@ -379,10 +380,11 @@ impl Worker {
         let replies = match entry.payload {
             EntryPayload::Blank => Replies::default(),
             EntryPayload::Normal(proposal) => {
-                let wants_reads = responder.is_some()
-                    || self.forwarded(&proposal).any(|origin| self.shared.awaited.awaits(origin.request));
+                let origins = self.forwarded(&proposal);
+                let wants_reads =
+                    responder.is_some() || origins.iter().any(|origin| self.shared.awaited.awaits(origin.request));
                 let replies = self.replica.apply(index, &proposal, wants_reads)?;
-                self.hand_out(index, proposal, replies)?
+                self.hand_out(index, proposal, origins, replies)?
             }
             EntryPayload::Membership(membership) => {
                 self.membership = Membership::new(Some(entry.log_id), membership);
@@ -400,13 +402,18 @@ impl Worker {
     }
 
     /// What clients of this node have sent by way of the leader.
-    fn forwarded(&self, proposal: &Proposal) -> impl Iterator<Item = Origin> + use<> {
-        let node_id = self.node_id;
-        proposal.origins().into_iter().filter(move |origin| origin.node_id == node_id)
+    fn forwarded(&self, proposal: &Proposal) -> Vec<Origin> {
+        proposal.origins().into_iter().filter(|origin| origin.node_id == self.node_id).collect()
     }
 
     /// Takes note of what a proposal has led to, and gives those clients theirs.
-    fn hand_out(&mut self, index: u64, proposal: Proposal, replies: Replies) -> Result<Replies, Fault> {
+    fn hand_out(
+        &mut self,
+        index: u64,
+        proposal: Proposal,
+        origins: Vec<Origin>,
+        replies: Replies,
+    ) -> Result<Replies, Fault> {
         let replies = replies.at(index);
         let digests = self.replica.digests();
         self.shared.lock_digests().push(digests);
@@ -416,7 +423,7 @@ impl Worker {
         }
         self.shared.count(replies.len() as u64);
         let serves = self.audit.standing.serves();
-        for origin in self.forwarded(&proposal) {
+        for origin in origins {
             match serves {
                 true => self.shared.awaited.give(origin.request, &replies, origin.first, origin.count),
                 false => self.shared.awaited.forget_one(origin.request),

@@ -74,6 +74,20 @@ impl Growth<'_> {
         self.clear()
     }
 
+    /// What SET and GET of so many keys cost each of them, and the memory of each.
+    fn of_both(&self, services: [&Service; 2], keys: u32, cell: Cell) -> Result<(Vec<Cost>, String)> {
+        let set = format!("SET key:__rand_int__ {}", "v".repeat(32));
+        let (mut costs, mut resident) = (Vec::new(), Vec::new());
+        for service in services {
+            resp::fill(service.leader().port(), keys, 'a').context("filling")?;
+            for command in [&*set, "GET key:__rand_int__"] {
+                costs.push(self.cost(service, Some(keys), cell, command)?);
+            }
+            resident.extend(costs.last().map(|cost| mebibytes(cost.resident)));
+        }
+        Ok((costs, resident.join(", ")))
+    }
+
     fn clear(&self) -> Result<()> {
         fs::remove_dir_all(self.dir).and_then(|()| fs::create_dir_all(self.dir)).context("removing what was measured")
     }
@@ -86,16 +100,8 @@ impl Growth<'_> {
         );
         self.with_both(|services| {
             for keys in self.some(&[1_000, 10_000, 100_000, 1_000_000, 10_000_000]) {
-                let (mut costs, mut resident) = (Vec::new(), Vec::new());
-                for service in services {
-                    resp::fill(service.leader().port(), *keys, 'a').context("filling")?;
-                    let value = "v".repeat(32);
-                    for command in [format!("SET key:__rand_int__ {value}"), "GET key:__rand_int__".to_owned()] {
-                        costs.push(self.cost(service, Some(*keys), Cell::new(50, 16), &command)?);
-                    }
-                    resident.extend(costs.last().map(|cost| mebibytes(cost.resident)));
-                }
-                table.row(u64::from(*keys), &costs, &resident.join(", "));
+                let (costs, resident) = self.of_both(services, *keys, Cell::new(50, 16))?;
+                table.row(u64::from(*keys), &costs, &resident);
             }
             Ok(())
         })
@@ -109,19 +115,9 @@ impl Growth<'_> {
         );
         const KEYS: u32 = 100_000;
         self.with_both(|services| {
-            for service in services {
-                resp::fill(service.leader().port(), KEYS, 'a').context("filling")?;
-            }
             for clients in self.some(&[1, 10, 100, 1_000, 5_000]) {
-                let (mut costs, mut resident) = (Vec::new(), Vec::new());
-                for service in services {
-                    let value = "v".repeat(32);
-                    for command in [format!("SET key:__rand_int__ {value}"), "GET key:__rand_int__".to_owned()] {
-                        costs.push(self.cost(service, Some(KEYS), Cell::new(*clients, 1), &command)?);
-                    }
-                    resident.extend(costs.last().map(|cost| mebibytes(cost.resident)));
-                }
-                table.row(*clients, &costs, &resident.join(", "));
+                let (costs, resident) = self.of_both(services, KEYS, Cell::new(*clients, 1))?;
+                table.row(*clients, &costs, &resident);
             }
             Ok(())
         })
@@ -204,7 +200,8 @@ struct Table {
 impl Table {
     fn begin<const N: usize>(title: &str, columns: [&str; N], more: &str) -> Table {
         println!(
-            "## Growth: {title}\n\nOf a command: microseconds of processor time, its power since the row above, and how many a second.\n"
+            "\n## Growth: {title}\n\nOf a command: microseconds of processor time, its power since the row above, and how many \
+             a second.\n"
         );
         println!("| {} | {more} |\n|{}", columns.join(" | "), "---:|".repeat(N + 1));
         Table { last: None }
